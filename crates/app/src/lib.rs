@@ -1,0 +1,1 @@
+//! The stoat server and its command line, as a library.

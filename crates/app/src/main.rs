@@ -1,0 +1,3 @@
+//! The `stoat` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! stoat-ws-hub

@@ -1,0 +1,3 @@
+//! Every CI job of the workspace, as plain Rust.
+
+fn main() {}
