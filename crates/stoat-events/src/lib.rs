@@ -1,1 +1,33 @@
-//! stoat-events
+#![doc = include_str!("../README.md")]
+
+mod encoded;
+mod event;
+mod event_type;
+mod filter;
+mod id;
+mod json;
+mod log;
+mod name;
+mod notice;
+mod payload;
+mod received;
+mod timestamp;
+mod topic;
+
+pub use encoded::EncodedEvent;
+pub use event::{Event, EventBuilder, TypedEvent, build_event};
+pub use event_type::{CustomType, EventType};
+pub use filter::{Filter, InvalidFilter};
+pub use id::{Epoch, EventId, InvalidEventId};
+pub use log::{
+    AppendError, AppendFuture, Appended, Attachment, Batch, EventLog, Head, HeadWatch,
+    IdempotencyKey, InvalidIdempotencyKey, LogBounds, LogClosed, LogEntry, MemoryLog,
+    MemoryLogBuilder, ReadLimit, ReadStatus, Receipt, Resume, Retention,
+};
+pub use name::InvalidName;
+pub use notice::{Gap, GapReason, heartbeat};
+pub use payload::{InvalidPayload, Payload};
+pub use received::{DecodeError, ReceivedEvent};
+pub use stoat_correlation::CorrelationId;
+pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use topic::{Topic, TopicPattern};

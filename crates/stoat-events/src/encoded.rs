@@ -1,0 +1,165 @@
+//! An event in its final form: its JSON text and the WebSocket frame around it.
+
+use std::fmt;
+use std::io::Write as _;
+
+use crate::{EventId, Topic};
+
+/// Room for the longest header of a server's frame, kept free in front of the JSON.
+pub(crate) const HEADER_ROOM: usize = 10;
+const TYPE_AT: usize = HEADER_ROOM + br#"{"type":""#.len();
+const TOPIC_TAIL: usize = br#""}"#.len();
+
+/// The bytes of one event, laid out once and shared by all readers.
+///
+/// A WebSocket server does not mask its frames (RFC 6455 section 5.1), so the
+/// same frame serves every client.
+pub struct EncodedEvent {
+    /// Unused room, frame header, JSON text.
+    buffer: Vec<u8>,
+    frame_start: u8,
+    type_len: u8,
+    topic_len: u8,
+}
+
+impl EncodedEvent {
+    /// Ends the text that was begun with [`HEADER_ROOM`] free bytes and reaches up
+    /// to and including `"event_id":"`.
+    pub(crate) fn finish(
+        mut buffer: Vec<u8>,
+        id: EventId,
+        type_len: usize,
+        topic: Option<&Topic>,
+    ) -> Self {
+        // Writing to a vector cannot fail.
+        let _ = write!(buffer, "{id}\"");
+        if let Some(topic) = topic {
+            buffer.extend_from_slice(br#","topic":""#);
+            buffer.extend_from_slice(topic.as_str().as_bytes());
+            buffer.push(b'"');
+        }
+        buffer.push(b'}');
+        let frame_start = write_text_frame_header(&mut buffer);
+        // Names and topics are at most 64 and 128 bytes long.
+        let topic_len = topic.map_or(0, |topic| topic.as_str().len() as u8);
+        Self {
+            buffer,
+            frame_start,
+            type_len: type_len as u8,
+            topic_len,
+        }
+    }
+
+    /// The event's JSON text, UTF-8, without white space between tokens.
+    pub fn json(&self) -> &[u8] {
+        &self.buffer[HEADER_ROOM..]
+    }
+
+    /// The JSON text in one final, unmasked WebSocket text frame (RFC 6455
+    /// section 5.2).
+    pub fn ws_frame(&self) -> &[u8] {
+        &self.buffer[self.frame_start.into()..]
+    }
+
+    /// The wire name of the event's type.
+    pub fn event_type(&self) -> &str {
+        self.text(TYPE_AT, self.type_len)
+    }
+
+    /// The topic that the event was published to.
+    pub fn topic(&self) -> Option<&str> {
+        let start = self.buffer.len() - TOPIC_TAIL - usize::from(self.topic_len);
+        (self.topic_len > 0).then(|| self.text(start, self.topic_len))
+    }
+
+    fn text(&self, start: usize, len: u8) -> &str {
+        // Names are ASCII, so this is never the default.
+        std::str::from_utf8(&self.buffer[start..start + usize::from(len)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for EncodedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EncodedEvent({})", String::from_utf8_lossy(self.json()))
+    }
+}
+
+/// Writes the header of a final text frame right before the JSON; returns where
+/// it begins.
+fn write_text_frame_header(buffer: &mut [u8]) -> u8 {
+    const FIN_TEXT: u8 = 0x81;
+    let len = buffer.len() - HEADER_ROOM;
+    let mut header = [0u8; HEADER_ROOM];
+    let used = match len {
+        0..=125 => {
+            header[1] = len as u8;
+            2
+        }
+        126..=0xffff => {
+            header[1] = 126;
+            header[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+            4
+        }
+        _ => {
+            header[1] = 127;
+            header[2..10].copy_from_slice(&(len as u64).to_be_bytes());
+            10
+        }
+    };
+    header[0] = FIN_TEXT;
+    let start = HEADER_ROOM - used;
+    buffer[start..HEADER_ROOM].copy_from_slice(&header[..used]);
+    start as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Epoch, Event, EventType, Timestamp};
+    use serde_json::json;
+
+    fn encode(event_type: &str, topic: Option<&str>, filler: usize) -> EncodedEvent {
+        let mut builder = Event::builder(EventType::parse(event_type).unwrap())
+            .payload(&json!({ "f": "x".repeat(filler) }))
+            .unwrap()
+            .timestamp(Timestamp::from_unix_micros(0));
+        if let Some(topic) = topic {
+            builder = builder.topic(Topic::parse(topic).unwrap());
+        }
+        builder.build().encode(EventId::new(Epoch::from_u64(1), 2))
+    }
+
+    #[test]
+    fn type_and_topic_are_found_again() {
+        let encoded = encode("a.b", Some("x.y"), 3);
+        assert_eq!(
+            (encoded.event_type(), encoded.topic()),
+            ("a.b", Some("x.y"))
+        );
+        let encoded = encode(&"t".repeat(64), Some(&"p".repeat(128)), 0);
+        assert_eq!(encoded.event_type().len(), 64);
+        assert_eq!(encoded.topic().map(str::len), Some(128));
+        assert_eq!(encode("a", None, 3).topic(), None);
+    }
+
+    #[test]
+    fn frame_headers_of_every_length_class() {
+        for filler in [0, 1000, 65_000, 66_000] {
+            let encoded = encode("a", None, filler);
+            let (frame, json) = (encoded.ws_frame(), encoded.json());
+            assert_eq!(frame[0], 0x81);
+            let (len, rest) = match frame[1] {
+                127 => (
+                    u64::from_be_bytes(frame[2..10].try_into().unwrap()),
+                    &frame[10..],
+                ),
+                126 => (
+                    u16::from_be_bytes(frame[2..4].try_into().unwrap()).into(),
+                    &frame[4..],
+                ),
+                short => (short.into(), &frame[2..]),
+            };
+            assert_eq!((len, rest), (json.len() as u64, json));
+        }
+    }
+}
