@@ -7,7 +7,7 @@ use std::task::{self, Poll, ready};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tracing::instrument::{Instrument, Instrumented};
-use tracing::{Span, info_span};
+use tracing::{Span, error_span};
 
 use crate::{
     Context, CorrelationId, Scope, context_from_headers, insert_header, scope, sync_scope,
@@ -79,8 +79,10 @@ pub(crate) fn serve<B, F: Future>(
     }
 }
 
+/// The level is no statement about the request: a span of a lower one would be
+/// filtered out at `warn`, and with it the ID from the warnings of the request.
 fn span_of<B>(id: &CorrelationId, request: &Request<B>) -> Span {
-    info_span!(
+    error_span!(
         "request",
         correlation_id = %id,
         method = %Short { text: request.method().as_str(), limit: METHOD_LIMIT },

@@ -40,10 +40,11 @@ impl<S> Layer<S> for CorrelationLayer {
 ///   extensions (of such a service further out), else finds it with
 ///   [`context_from_headers`](crate::context_from_headers);
 /// - puts it and its [`CorrelationId`](crate::CorrelationId) into the extensions;
-/// - calls the inner service in the scope of that context and in an `INFO` span
-///   `request` with the fields `correlation_id`, `method` and `path`. The path is
-///   shown in at most 256 bytes of visible ASCII, without the query, since that may
-///   carry a secret;
+/// - calls the inner service in the scope of that context and in a span `request`
+///   with the fields `correlation_id`, `method` and `path`. Its level is `ERROR`, so
+///   that no filter by level takes the ID from a log line. The path is shown in at
+///   most 256 bytes of visible ASCII, without the query, since that may carry a
+///   secret;
 /// - sets `X-Correlation-ID` on the response, whatever its status, in place of what
 ///   the inner service set.
 ///

@@ -11,7 +11,8 @@ use stoat_correlation::{CORRELATION_HEADER, CorrelationLayer, spawn};
 use tower::{ServiceBuilder, ServiceExt};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Subscriber, info};
+use tracing::{Event, Subscriber, info, warn};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -40,14 +41,16 @@ impl Visit for Line {
     }
 }
 
-async fn record(request: Request<()>) -> Vec<String> {
+async fn record(level: LevelFilter, request: Request<()>) -> Vec<String> {
     let recorder = Recorder::default();
-    let subscriber = tracing_subscriber::registry().with(recorder.clone());
+    let subscriber = tracing_subscriber::registry()
+        .with(level)
+        .with(recorder.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
     let service = ServiceBuilder::new()
         .layer(CorrelationLayer::new())
         .service_fn(|_: Request<()>| {
-            info!("in the call");
+            warn!("in the call");
             async {
                 tokio::task::yield_now().await;
                 info!("in the future");
@@ -63,7 +66,7 @@ async fn record(request: Request<()>) -> Vec<String> {
 #[tokio::test]
 async fn holds_id_method_and_path_but_no_query() {
     let request = Request::post("/a/b?token=secret").header(CORRELATION_HEADER, "r1");
-    let lines = record(request.body(()).unwrap()).await;
+    let lines = record(LevelFilter::INFO, request.body(()).unwrap()).await;
     assert_eq!(
         lines,
         [
@@ -80,8 +83,21 @@ async fn holds_id_method_and_path_but_no_query() {
 async fn shows_no_invalid_id_and_a_bounded_visible_path() {
     let path = format!("/\u{9b}{}", "x".repeat(1000));
     let request = Request::get(path).header(CORRELATION_HEADER, "forged id");
-    let lines = record(request.body(()).unwrap()).await;
+    let lines = record(LevelFilter::INFO, request.body(()).unwrap()).await;
     let path = format!(" path=/%C2%9B{}...", "x".repeat(246));
     assert!(lines[0].ends_with(&path), "{}", lines[0]);
     assert!(!lines[0].contains("forged"), "{}", lines[0]);
+}
+
+#[tokio::test]
+async fn is_there_for_a_warning_when_only_warnings_are_logged() {
+    let request = Request::get("/").header(CORRELATION_HEADER, "r1");
+    let lines = record(LevelFilter::WARN, request.body(()).unwrap()).await;
+    assert_eq!(
+        lines,
+        [
+            "request correlation_id=r1 method=GET path=/",
+            "event in request"
+        ]
+    );
 }
