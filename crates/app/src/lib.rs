@@ -1,1 +1,4 @@
 //! The stoat server and its command line, as a library.
+
+pub mod cli;
+pub mod settings;
