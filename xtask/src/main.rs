@@ -12,6 +12,7 @@ mod fmt;
 mod process;
 mod setup;
 mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +34,12 @@ const COMMANDS: &[Command] = &[
         about: "check the formatting; --fix rewrites the files",
         flag: Some("--fix"),
         run: fmt::run,
+    },
+    Command {
+        name: "tidy",
+        about: "check the house rules: crate directions, fences, READMEs, links",
+        flag: None,
+        run: |_| tidy::run(),
     },
     Command {
         name: "clippy",
