@@ -7,6 +7,7 @@
 )]
 
 mod clippy;
+mod deny;
 mod doc;
 mod fmt;
 mod process;
@@ -40,6 +41,12 @@ const COMMANDS: &[Command] = &[
         about: "check the house rules: crate directions, fences, READMEs, links",
         flag: None,
         run: |_| tidy::run(),
+    },
+    Command {
+        name: "deny",
+        about: "check licences, banned crates and sources of all dependencies",
+        flag: None,
+        run: |_| deny::run(),
     },
     Command {
         name: "clippy",
