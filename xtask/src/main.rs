@@ -6,6 +6,7 @@
     reason = "a command line program speaks through its two streams"
 )]
 
+mod ci;
 mod clippy;
 mod deny;
 mod doc;
@@ -30,6 +31,12 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command {
+        name: "ci",
+        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, test",
+        flag: None,
+        run: |_| ci::run(),
+    },
     Command {
         name: "fmt",
         about: "check the formatting; --fix rewrites the files",
