@@ -23,6 +23,7 @@ const RULES: &[(&str, Rule)] = &[
     ("a file over 500 lines has a reason", sources::length),
     ("nothing unfinished, no unsafe", sources::words),
     ("crates are documented", crates::documents),
+    ("examples have names of their own", crates::example_names),
     ("crates inherit from the workspace", crates::inheritance),
     ("clippy knows our pitfalls", crates::clippy_lists),
     ("the changelog is open", crates::changelog),

@@ -83,7 +83,15 @@ pub(crate) enum Kind {
 
 #[derive(Deserialize)]
 pub(crate) struct Target {
+    #[serde(default)]
+    pub(crate) name: String,
     pub(crate) kind: Vec<String>,
+}
+
+impl Target {
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind.iter().any(|own| own == kind)
+    }
 }
 
 impl Package {
@@ -92,9 +100,7 @@ impl Package {
     }
 
     pub(crate) fn has_target(&self, kind: &str) -> bool {
-        self.targets
-            .iter()
-            .any(|target| target.kind.iter().any(|own| own == kind))
+        self.targets.iter().any(|target| target.is(kind))
     }
 
     /// The folder of the package, with `/` between its parts.

@@ -1,5 +1,7 @@
 //! What every crate brings with it, and what they share.
 
+use std::collections::BTreeMap;
+
 use super::tree::Tree;
 use crate::workspace::Package;
 
@@ -40,6 +42,25 @@ fn missing_documents(tree: &Tree, package: &Package) -> Vec<&'static str> {
         missing.push("example");
     }
     missing
+}
+
+/// All examples are built into one folder, where a second one of the same name replaces the first.
+pub(super) fn example_names(tree: &Tree) -> Vec<String> {
+    let mut known: BTreeMap<&str, String> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for package in &tree.packages {
+        let examples = package.targets.iter().filter(|target| target.is("example"));
+        for example in examples {
+            if let Some(other) = known.insert(&example.name, package.folder()) {
+                let name = &example.name;
+                let folder = package.folder();
+                violations.push(format!(
+                    "{folder} and {other} both have an example `{name}`"
+                ));
+            }
+        }
+    }
+    violations
 }
 
 /// The oldest Rust, the edition, the licence and the lints are written once.
@@ -165,6 +186,25 @@ mod tests {
     fn a_private_crate_is_left_alone() {
         let tree = Tree::default().with_package(library(&["lib"], Some(&[])));
         assert!(documents(&tree).is_empty());
+    }
+
+    #[test]
+    fn a_second_example_of_the_same_name_fails() {
+        let with_example = |package: &str, example: &str| {
+            json!({
+                "name": package, "manifest_path": format!("crates/{package}/Cargo.toml"),
+                "targets": [{"kind": ["example"], "name": example}],
+            })
+        };
+        let tree = Tree::default()
+            .with_package(with_example("a", "one"))
+            .with_package(with_example("b", "two"));
+        assert!(example_names(&tree).is_empty());
+        let tree = tree.with_package(with_example("c", "one"));
+        assert_eq!(
+            example_names(&tree),
+            ["crates/c and crates/a both have an example `one`"]
+        );
     }
 
     #[test]
