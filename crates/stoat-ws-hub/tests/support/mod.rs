@@ -1,6 +1,12 @@
 //! A hub behind plain hyper on a port of its own, and a client to look at it with.
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test"
+)]
 
 use std::convert::Infallible;
 use std::future::Future;
