@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod logging;
+pub mod serve;
 pub mod settings;
 
 /// The project's README, so that its code compiles.

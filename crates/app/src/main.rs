@@ -44,10 +44,10 @@ fn serve(flags: &Flags, environment: Vec<(String, String)>) -> ExitCode {
     if let Err(error) = logging::init(settings.log_format, &settings.log_level) {
         return fail(&error.to_string());
     }
-    for warning in warnings {
-        tracing::warn!("{warning}");
+    match stoat_app::serve::run(&settings, &warnings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
     }
-    fail("the server is not built yet")
 }
 
 /// Prints the program's answer; a reader that has gone away is no error.

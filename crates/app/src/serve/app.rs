@@ -1,0 +1,97 @@
+//! What all requests share: the hub, the counters, the limits, and the gates that a drain waits at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use stoat_events::{MemoryLog, Retention};
+use stoat_ws_hub::{ConnectionManager, HubConfig};
+
+use super::gate::Gate;
+use super::health::Health;
+use super::metrics::Metrics;
+use crate::settings::Settings;
+
+/// The state of one server.
+#[derive(Debug)]
+pub(super) struct App {
+    pub(super) hub: ConnectionManager,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    pub(super) limits: Limits,
+    /// Publishes from their head to their answer.
+    pub(super) publishes: Gate,
+    /// Requests of any kind.
+    pub(super) requests: Gate,
+    /// HTTP connections; one that was upgraded has left.
+    pub(super) connections: Gate,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_body: usize,
+    pub(super) body_timeout: Duration,
+    /// For the head of a request, from the end of the one before it.
+    pub(super) head_timeout: Duration,
+    /// For a client to take an answer.
+    pub(super) answer_timeout: Duration,
+}
+
+impl App {
+    /// # Errors
+    /// A mistake in the table of metrics.
+    pub(super) fn new(settings: &Settings) -> Result<Self, prometheus::Error> {
+        let log = MemoryLog::builder()
+            .retention(Retention {
+                events: settings.ws_replay_buffer_size,
+                bytes: settings.ws_replay_buffer_bytes as u64,
+                age: settings.ws_replay_ttl_seconds,
+            })
+            .max_event(settings.max_event)
+            .idempotency_ttl(settings.idempotency_ttl)
+            .build();
+        let hub = ConnectionManager::new(Arc::new(log), hub_config(settings));
+        Ok(Self {
+            metrics: Metrics::new(&hub)?,
+            health: Health::new(&["log"]),
+            limits: Limits {
+                max_body: settings.max_body,
+                body_timeout: settings.body_timeout,
+                head_timeout: settings.handshake_timeout,
+                // hyper ends an idle connection after `head_timeout`, which has to come first.
+                answer_timeout: settings.ws_write_timeout
+                    + settings.handshake_timeout
+                    + Duration::from_secs(1),
+            },
+            publishes: Gate::new(),
+            requests: Gate::new(),
+            connections: Gate::new(),
+            hub,
+        })
+    }
+
+    /// `X-Stoat-Cursor` with the newest event now; nothing while the log is empty.
+    pub(super) fn cursor(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.hub.cursor_header()
+    }
+}
+
+fn hub_config(settings: &Settings) -> HubConfig {
+    let mut config = HubConfig::default();
+    config.heartbeat_interval = settings.ws_heartbeat_interval;
+    config.ping_interval = settings.ws_ping_interval;
+    config.pong_timeout = settings.ws_pong_timeout;
+    config.write_timeout = settings.ws_write_timeout;
+    config.handshake_timeout = settings.handshake_timeout;
+    config.max_client_buffer = settings.max_client_buffer;
+    config.max_client_message = settings.max_client_message;
+    config.max_connections = settings.max_connections;
+    config.max_connections_per_ip = settings.max_connections_per_ip;
+    config.allowed_origins = settings
+        .allowed_origins
+        .iter()
+        .map(|origin| origin.as_str().to_owned())
+        .collect();
+    config
+}

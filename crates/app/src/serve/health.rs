@@ -1,0 +1,173 @@
+//! Whether the server lives and is ready, and the `health_status` events that tell of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use http::StatusCode;
+use http::header::{HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+use stoat_events::{Event, EventType};
+use stoat_ws_hub::ConnectionManager;
+
+use super::answer::{Outcome, json};
+use super::metrics::Metrics;
+
+const OK: &str = "ok";
+const ACCEPTING: &str = "accepting";
+
+/// The readiness of the server: the state of each of its parts.
+#[derive(Debug)]
+pub(super) struct Health {
+    checks: Mutex<BTreeMap<&'static str, String>>,
+    /// What was last published; held while publishing, so that changes come in their order.
+    published: tokio::sync::Mutex<Report>,
+}
+
+/// The states of all parts at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Report {
+    status: &'static str,
+    checks: BTreeMap<&'static str, String>,
+}
+
+impl Health {
+    /// All is well with the parts of these names, and the server accepts work.
+    pub(super) fn new(parts: &[&'static str]) -> Self {
+        let parts = parts.iter().copied().chain([ACCEPTING]);
+        let checks: BTreeMap<_, _> = parts.map(|name| (name, OK.to_owned())).collect();
+        Self {
+            published: tokio::sync::Mutex::new(Report::of(checks.clone())),
+            checks: Mutex::new(checks),
+        }
+    }
+
+    /// Notes the state of a part: `Err` says what is wrong with it. Takes effect on `/health/ready`
+    /// at once; [`publish_change`](Self::publish_change) tells the readers.
+    pub(super) fn set(&self, part: &'static str, state: Result<(), String>) {
+        let state = state.err().unwrap_or_else(|| OK.to_owned());
+        self.lock().insert(part, state);
+    }
+
+    /// The server is shutting down: from now on it is not ready.
+    pub(super) fn begin_drain(&self) {
+        self.set(ACCEPTING, Err("draining".to_owned()));
+    }
+
+    /// Publishes a `health_status` event if anything changed since the last one.
+    ///
+    /// Call it outside of a request's scope: the event belongs to none.
+    pub(super) async fn publish_change(&self, hub: &ConnectionManager, metrics: &Metrics) {
+        let mut published = self.published.lock().await;
+        let report = self.report();
+        if *published == report {
+            return;
+        }
+        tracing::info!(status = report.status, "readiness changed");
+        let event = match Event::builder(EventType::HealthStatus).payload(&report) {
+            Ok(builder) => builder.build(),
+            Err(error) => {
+                tracing::error!(%error, "a health_status event could not be built");
+                return;
+            }
+        };
+        match hub.broadcast(event).await {
+            Ok(_) => {
+                metrics.published(EventType::HealthStatus.as_str());
+                *published = report;
+            }
+            Err(error) => tracing::warn!(%error, "a health_status event could not be published"),
+        }
+    }
+
+    /// `GET /health/live`: whoever can answer lives.
+    pub(super) fn live(&self) -> Outcome {
+        let checks = BTreeMap::from([("process", OK.to_owned())]);
+        json(StatusCode::OK, &Report { status: OK, checks })
+    }
+
+    /// `GET /health/ready`.
+    pub(super) fn ready(&self) -> Outcome {
+        let report = self.report();
+        if report.status == OK {
+            return json(StatusCode::OK, &report);
+        }
+        let mut answer = json(StatusCode::SERVICE_UNAVAILABLE, &report)?;
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        Ok(answer)
+    }
+
+    fn report(&self) -> Report {
+        Report::of(self.lock().clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Report {
+    fn of(checks: BTreeMap<&'static str, String>) -> Self {
+        let status = if checks.get(ACCEPTING).is_some_and(|state| state != OK) {
+            "draining"
+        } else if checks.values().any(|state| state != OK) {
+            "degraded"
+        } else {
+            OK
+        };
+        Self { status, checks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stoat_events::{EventLog, MemoryLog, ReadLimit};
+    use stoat_ws_hub::HubConfig;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_change_is_published_once() {
+        let log = Arc::new(MemoryLog::default());
+        let hub = ConnectionManager::new(log.clone(), HubConfig::default());
+        let metrics = Metrics::new(&hub).unwrap();
+        let health = Health::new(&["log"]);
+
+        health.publish_change(&hub, &metrics).await;
+        assert_eq!(log.bounds().newest(), None, "a fresh log is empty");
+
+        health.set("log", Err("the disk is full".into()));
+        health.publish_change(&hub, &metrics).await;
+        health.publish_change(&hub, &metrics).await;
+        assert_eq!(health.ready().unwrap().status(), 503);
+        health.set("log", Ok(()));
+        health.publish_change(&hub, &metrics).await;
+        assert_eq!(health.ready().unwrap().status(), 200);
+        health.begin_drain();
+        health.publish_change(&hub, &metrics).await;
+
+        let mut entries = Vec::new();
+        let limit = ReadLimit {
+            events: 10,
+            bytes: usize::MAX,
+        };
+        let _ = log.read(0, limit, &mut entries);
+        let texts: Vec<_> = entries
+            .iter()
+            .map(|entry| String::from_utf8_lossy(entry.encoded().json()).into_owned())
+            .collect();
+        for (text, payload) in texts.iter().zip([
+            r#"{"status":"degraded","checks":{"accepting":"ok","log":"the disk is full"}}"#,
+            r#"{"status":"ok","checks":{"accepting":"ok","log":"ok"}}"#,
+            r#"{"status":"draining","checks":{"accepting":"draining","log":"ok"}}"#,
+        ]) {
+            let start =
+                format!(r#"{{"type":"health_status","payload":{payload},"correlation_id":null,"#);
+            assert!(text.starts_with(&start), "{text}");
+        }
+        assert_eq!(texts.len(), 3);
+    }
+}

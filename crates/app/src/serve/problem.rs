@@ -1,0 +1,315 @@
+//! Errors as RFC 9457 problem details.
+
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+
+use super::answer::{Answer, text};
+
+/// What went wrong: the status, and a name that stays the same from version to version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    status: StatusCode,
+    /// The end of `urn:stoat:problem:…`; empty where the status says all there is to say.
+    name: &'static str,
+    title: &'static str,
+}
+
+pub(super) const NOT_FOUND: Kind = Kind::plain(StatusCode::NOT_FOUND);
+pub(super) const METHOD_NOT_ALLOWED: Kind = Kind::plain(StatusCode::METHOD_NOT_ALLOWED);
+pub(super) const INTERNAL: Kind = Kind::plain(StatusCode::INTERNAL_SERVER_ERROR);
+pub(super) const INCOMPLETE_BODY: Kind = Kind::plain(StatusCode::BAD_REQUEST);
+
+pub(super) const MALFORMED_JSON: Kind = Kind::new(
+    StatusCode::BAD_REQUEST,
+    "malformed-json",
+    "The body is not valid JSON",
+);
+pub(super) const INVALID_QUERY: Kind = Kind::new(
+    StatusCode::BAD_REQUEST,
+    "invalid-query",
+    "A query parameter is not valid",
+);
+pub(super) const INVALID_IDEMPOTENCY_KEY: Kind = Kind::new(
+    StatusCode::BAD_REQUEST,
+    "invalid-idempotency-key",
+    "The Idempotency-Key is not valid",
+);
+pub(super) const BODY_TIMEOUT: Kind = Kind::new(
+    StatusCode::REQUEST_TIMEOUT,
+    "body-timeout",
+    "The body did not come in time",
+);
+pub(super) const BODY_TOO_LARGE: Kind = Kind::new(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "body-too-large",
+    "The body is too large",
+);
+pub(super) const BATCH_TOO_LARGE: Kind = Kind::new(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "batch-too-large",
+    "The batch has too many events",
+);
+pub(super) const EVENT_TOO_LARGE: Kind = Kind::new(
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "event-too-large",
+    "An event is too large",
+);
+pub(super) const UNSUPPORTED_MEDIA_TYPE: Kind = Kind::new(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "unsupported-media-type",
+    "The body is of a type that is not taken here",
+);
+pub(super) const INVALID_EVENT: Kind = Kind::new(
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "invalid-event",
+    "An event is not valid",
+);
+pub(super) const EMPTY_BATCH: Kind = Kind::new(
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "empty-batch",
+    "There is no event to publish",
+);
+pub(super) const IDEMPOTENCY_KEY_REUSED: Kind = Kind::new(
+    StatusCode::UNPROCESSABLE_ENTITY,
+    "idempotency-key-reused",
+    "The Idempotency-Key was used with other content",
+);
+pub(super) const UNAVAILABLE: Kind = Kind::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "unavailable",
+    "Events cannot be taken now",
+);
+pub(super) const DRAINING: Kind = Kind::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "draining",
+    "The server is shutting down",
+);
+
+impl Kind {
+    const fn new(status: StatusCode, name: &'static str, title: &'static str) -> Self {
+        Self {
+            status,
+            name,
+            title,
+        }
+    }
+
+    /// A problem of which the status says all: its type is `about:blank`.
+    pub(super) const fn plain(status: StatusCode) -> Self {
+        Self::new(status, "", "")
+    }
+}
+
+/// One refusal, on its way to becoming a response.
+#[derive(Debug)]
+pub(super) struct Problem(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    detail: String,
+    members: Members,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Members beyond those of the RFC; each is there only where it is known.
+#[derive(Debug, Default, Serialize)]
+struct Members {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem; `detail` says what is wrong with this request, values of a client
+    /// only [`shown`].
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            detail: detail.into(),
+            members: Members::default(),
+            headers: Vec::new(),
+        }))
+    }
+
+    /// Names the field at fault; shown to the client as [`shown`] shows it.
+    pub(super) fn field(mut self, name: &str) -> Self {
+        self.0.members.field = Some(shown(name));
+        self
+    }
+
+    /// Names the event at fault, counted from 0.
+    pub(super) fn index(mut self, index: usize) -> Self {
+        self.0.members.index = Some(index);
+        self
+    }
+
+    /// Names the line of the body, counted from 1.
+    pub(super) fn line(mut self, line: usize) -> Self {
+        self.0.members.line = Some(line);
+        self
+    }
+
+    /// Names the column in the line, in bytes from 1.
+    pub(super) fn column(mut self, column: usize) -> Self {
+        self.0.members.column = Some(column);
+        self
+    }
+
+    /// A short name of the cause, out of a fixed set.
+    pub(super) fn reason(mut self, reason: &'static str) -> Self {
+        self.0.members.reason = Some(reason);
+        self
+    }
+
+    /// Adds a header.
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
+    /// Says after how many seconds to come back.
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        self.header(RETRY_AFTER, seconds.into())
+    }
+
+    /// Ends the connection after the answer, since the rest of the request is not wanted.
+    pub(super) fn close(self) -> Self {
+        self.header(CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// The response; call it within the request's scope, from which the correlation ID comes.
+    pub(super) fn into_answer(self) -> Answer {
+        let Inner {
+            kind,
+            detail,
+            members,
+            headers,
+        } = *self.0;
+        let correlation_id = stoat_correlation::current();
+        let wire = Wire {
+            kind: match kind.name {
+                "" => "about:blank".to_owned(),
+                name => format!("urn:stoat:problem:{name}"),
+            },
+            title: match kind.title {
+                "" => kind.status.canonical_reason().unwrap_or("Error"),
+                title => title,
+            },
+            status: kind.status.as_u16(),
+            detail: &detail,
+            correlation_id: correlation_id.as_ref().map(|id| id.as_str()),
+            members,
+        };
+        // Strings and numbers always serialise.
+        let body = serde_json::to_vec(&wire).unwrap_or_default();
+        let mut answer = text(kind.status, "application/problem+json", body);
+        answer.headers_mut().extend(headers);
+        answer
+    }
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    correlation_id: Option<&'a str>,
+    #[serde(flatten)]
+    members: Members,
+}
+
+/// A client's text as an error may show it: at most 48 characters, everything but
+/// printable ASCII escaped.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 48;
+    let mut chars = text.chars();
+    let mut shown: String = chars
+        .by_ref()
+        .take(LONGEST)
+        .flat_map(char::escape_default)
+        .collect();
+    if chars.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+    use stoat_correlation::{CorrelationId, sync_scope};
+
+    use super::*;
+
+    fn body(answer: Answer) -> Value {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let bytes = runtime
+            .block_on(answer.into_body().collect())
+            .unwrap()
+            .to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn carries_all_members() {
+        let id = CorrelationId::parse("req-1").unwrap();
+        let answer = sync_scope(id, || {
+            Problem::new(INVALID_EVENT, "`topic` is odd")
+                .field("topic")
+                .index(3)
+                .line(4)
+                .into_answer()
+        });
+        assert_eq!(answer.status(), 422);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        assert_eq!(
+            body(answer),
+            json!({
+                "type": "urn:stoat:problem:invalid-event",
+                "title": "An event is not valid",
+                "status": 422,
+                "detail": "`topic` is odd",
+                "correlation_id": "req-1",
+                "field": "topic",
+                "index": 3,
+                "line": 4,
+            })
+        );
+    }
+
+    #[test]
+    fn a_plain_one_is_about_blank() {
+        let answer = Problem::new(DRAINING, "x").retry_after(2).into_answer();
+        assert_eq!(answer.headers()["retry-after"], "2");
+        assert_eq!(
+            body(Problem::new(NOT_FOUND, "no such route").into_answer()),
+            json!({
+                "type": "about:blank",
+                "title": "Not Found",
+                "status": 404,
+                "detail": "no such route",
+                "correlation_id": null,
+            })
+        );
+    }
+
+    #[test]
+    fn what_a_client_sent_is_shown_short_and_escaped() {
+        assert_eq!(shown("a\u{1b}[2J\u{202e}"), "a\\u{1b}[2J\\u{202e}");
+        assert_eq!(shown(&"x".repeat(100_000)).len(), 51);
+    }
+}

@@ -1,0 +1,194 @@
+//! `POST /api/v1/events`: from a request to events in the log.
+
+mod media;
+mod parse;
+
+#[cfg(test)]
+mod parse_tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, request};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use stoat_events::{
+    AppendError, Appended, Batch, CorrelationId, Event, EventId, IdempotencyKey, Receipt, Timestamp,
+};
+use tokio::time::Instant;
+
+use super::answer::{Outcome, json};
+use super::app::App;
+use super::body::RequestBody;
+use super::problem::{
+    DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_IDEMPOTENCY_KEY, Problem,
+    UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+};
+use media::Format;
+use parse::{Parsed, Shape};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// The most events in one batch.
+pub(super) const MAX_BATCH: usize = 1000;
+
+/// Publishes what the request holds; answers once the log has accepted it.
+pub(super) async fn publish(
+    app: &App,
+    request: &request::Parts,
+    body: &mut RequestBody,
+) -> Outcome {
+    // Held until the answer is made: a drain waits for it.
+    let pass = app.publishes.enter().ok_or_else(draining)?;
+    let format = check_headers(&request.headers)?;
+    let key = KeyText::from_headers(&request.headers)?;
+
+    let deadline = Instant::now() + app.limits.body_timeout;
+    let bytes = tokio::select! {
+        // A drain that cannot wait any longer is told the client, rather than left unanswered.
+        biased;
+        () = pass.cut() => return Err(draining().close()),
+        bytes = body.read(app.limits.max_body, deadline) => bytes?,
+    };
+    let Parsed { events, shape } = parse::parse(format, &bytes, Timestamp::now())?;
+    let idempotency_key = key.map(|key| key.sealed(format, &bytes)).transpose()?;
+    let types: Vec<_> = events.iter().map(Event::event_type).cloned().collect();
+    let batch = Batch {
+        events,
+        idempotency_key,
+    };
+
+    let appended = app.hub.broadcast(batch).await.map_err(refused)?;
+    if !appended.replayed {
+        for event_type in &types {
+            app.metrics.published(event_type.as_str());
+        }
+    }
+    answer(&appended, shape)
+}
+
+/// Checks what can be told from the headers alone.
+fn check_headers(headers: &HeaderMap) -> Result<Format, Problem> {
+    if let Some(encoding) = headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Problem::new(
+            UNSUPPORTED_MEDIA_TYPE,
+            "a body with a content encoding is not taken here",
+        )
+        .field("content-encoding")
+        .header(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+    }
+    Format::from_headers(headers).ok_or_else(|| {
+        Problem::new(
+            UNSUPPORTED_MEDIA_TYPE,
+            "`Content-Type` must be application/json or application/x-ndjson, in UTF-8",
+        )
+        .field("content-type")
+        .header(
+            ACCEPT,
+            HeaderValue::from_static("application/json, application/x-ndjson"),
+        )
+    })
+}
+
+/// The value of `Idempotency-Key`, not yet tied to the content.
+struct KeyText<'a>(&'a str);
+
+impl<'a> KeyText<'a> {
+    fn from_headers(headers: &'a HeaderMap) -> Result<Option<Self>, Problem> {
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        if values.next().is_some() {
+            return Err(invalid_key("`Idempotency-Key` is given twice"));
+        }
+        let key = value.to_str().unwrap_or_default();
+        match IdempotencyKey::new("", key, [0; 32]) {
+            Ok(_) => Ok(Some(Self(key))),
+            Err(error) => Err(invalid_key(&error.to_string())),
+        }
+    }
+
+    fn sealed(self, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
+        let content = Sha256::new()
+            .chain_update(format.essence())
+            .chain_update(b"\n")
+            .chain_update(body);
+        IdempotencyKey::new("", self.0, content.finalize().into())
+            .map_err(|error| invalid_key(&error.to_string()))
+    }
+}
+
+fn invalid_key(detail: &str) -> Problem {
+    Problem::new(INVALID_IDEMPOTENCY_KEY, detail).field("idempotency-key")
+}
+
+fn draining() -> Problem {
+    Problem::new(DRAINING, "publish to another server, or again later").retry_after(1)
+}
+
+fn refused(error: AppendError) -> Problem {
+    match &error {
+        AppendError::TooLarge { index, .. } => {
+            Problem::new(EVENT_TOO_LARGE, error.to_string()).index(*index)
+        }
+        AppendError::KeyReused => Problem::new(IDEMPOTENCY_KEY_REUSED, error.to_string()),
+        AppendError::Unavailable {
+            reason,
+            retry_after,
+        } => {
+            tracing::warn!(%reason, "the log is unavailable");
+            Problem::new(UNAVAILABLE, "the log is unavailable").retry_after(seconds(*retry_after))
+        }
+        _ => {
+            tracing::error!(%error, "a publish failed");
+            Problem::new(INTERNAL, "the events could not be published")
+        }
+    }
+}
+
+/// Whole seconds, rounded up, at least 1.
+fn seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+fn answer(appended: &Appended, shape: Shape) -> Outcome {
+    #[derive(Serialize)]
+    struct Published<'a> {
+        event_id: EventId,
+        timestamp: Timestamp,
+        correlation_id: Option<&'a CorrelationId>,
+    }
+    impl<'a> From<&'a Receipt> for Published<'a> {
+        fn from(receipt: &'a Receipt) -> Self {
+            Self {
+                event_id: receipt.event_id,
+                timestamp: receipt.timestamp,
+                correlation_id: receipt.correlation_id.as_ref(),
+            }
+        }
+    }
+    #[derive(Serialize)]
+    struct Many<'a> {
+        events: Vec<Published<'a>>,
+    }
+    let mut answer = match (shape, &*appended.receipts) {
+        (Shape::One, [receipt]) => json(StatusCode::CREATED, &Published::from(receipt)),
+        (_, receipts) => json(
+            StatusCode::CREATED,
+            &Many {
+                events: receipts.iter().map(Published::from).collect(),
+            },
+        ),
+    }?;
+    if appended.replayed {
+        answer
+            .headers_mut()
+            .insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(answer)
+}

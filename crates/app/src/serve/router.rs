@@ -1,0 +1,212 @@
+//! From a request to its answer: which route it is for, and what every answer carries.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{ALLOW, CACHE_CONTROL, EXPECT, HeaderValue};
+use http::{HeaderMap, Method, Request, StatusCode, request};
+use hyper::body::Incoming;
+use stoat_ws_hub::CURSOR_HEADER;
+
+use super::answer::{Answer, Outcome};
+use super::app::App;
+use super::body::RequestBody;
+use super::metrics::method_label;
+use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
+use super::{connections, history, publish};
+
+/// Answers one request; within its correlation scope.
+pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    let started = Instant::now();
+    let _inside = app.requests.enter();
+    // Taken before any data is read: subscribing from there repeats rather than misses.
+    let cursor = app.cursor();
+    let on_demand = request.headers().contains_key(EXPECT);
+    let (head, incoming) = request.into_parts();
+    let mut body = RequestBody::new(incoming, on_demand);
+    let method = head.method.clone();
+    let (route, outcome) = match Route::find(head.uri.path()) {
+        Some(route) => (route.name(), serve(app, route, head, &mut body, peer).await),
+        None => (
+            "other",
+            Err(Problem::new(NOT_FOUND, "there is nothing at this path")),
+        ),
+    };
+    body.leave();
+
+    let mut answer = outcome.unwrap_or_else(Problem::into_answer);
+    let status = answer.status();
+    let headers = answer.headers_mut();
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        headers.remove(CURSOR_HEADER);
+    } else if !headers.contains_key(CURSOR_HEADER) {
+        headers.extend(cursor);
+    }
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    let took = started.elapsed();
+    app.metrics.answered(&method, route, status, took);
+    tracing::debug!(
+        method = method_label(&method),
+        route,
+        status = status.as_u16(),
+        duration_ms = took.as_secs_f64() * 1000.0,
+        "answered"
+    );
+    answer
+}
+
+/// What is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Route {
+    WebSocket,
+    Events,
+    Connections,
+    /// With the ID as it stands in the path.
+    Connection(String),
+    Live,
+    Ready,
+    Metrics,
+}
+
+impl Route {
+    /// Paths are compared exactly: case, slashes and escapes count.
+    fn find(path: &str) -> Option<Self> {
+        Some(match path {
+            "/ws" => Self::WebSocket,
+            "/api/v1/events" => Self::Events,
+            "/api/v1/connections" => Self::Connections,
+            "/health/live" => Self::Live,
+            "/health/ready" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            _ => {
+                let id = path.strip_prefix("/api/v1/connections/")?;
+                if id.is_empty() || id.contains('/') {
+                    return None;
+                }
+                Self::Connection(id.to_owned())
+            }
+        })
+    }
+
+    /// The name in metrics and log lines.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::WebSocket => "/ws",
+            Self::Events => "/api/v1/events",
+            Self::Connections => "/api/v1/connections",
+            Self::Connection(_) => "/api/v1/connections/{id}",
+            Self::Live => "/health/live",
+            Self::Ready => "/health/ready",
+            Self::Metrics => "/metrics",
+        }
+    }
+
+    /// The methods, as `Allow` names them.
+    fn allowed(&self) -> &'static str {
+        match self {
+            Self::WebSocket => "GET",
+            Self::Events => "GET, HEAD, POST",
+            Self::Connection(_) => "DELETE",
+            Self::Connections | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
+        }
+    }
+}
+
+async fn serve(
+    app: &Arc<App>,
+    route: Route,
+    head: request::Parts,
+    body: &mut RequestBody,
+    peer: SocketAddr,
+) -> Outcome {
+    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    match route {
+        // The hub judges the method too.
+        Route::WebSocket => upgrade(app, head, peer),
+        Route::Events if head.method == Method::POST => {
+            let published = publish::publish(app, &head, body).await?;
+            Ok(with_cursor_now(app, published))
+        }
+        Route::Events if reads => events(app, &head).await,
+        Route::Connections if reads => connections::list(&app.hub).await,
+        Route::Connection(id) if head.method == Method::DELETE => connections::close(&app.hub, &id),
+        Route::Live if reads => app.health.live(),
+        Route::Ready if reads => app.health.ready(),
+        Route::Metrics if reads => metrics(app).await,
+        route => Err(Problem::new(
+            METHOD_NOT_ALLOWED,
+            format!("allowed here: {}", route.allowed()),
+        )
+        .header(ALLOW, HeaderValue::from_static(route.allowed()))),
+    }
+}
+
+fn upgrade(app: &App, head: request::Parts, peer: SocketAddr) -> Outcome {
+    let mut request = Request::from_parts(head, ());
+    match app.hub.accept(&mut request, peer) {
+        Ok(response) => Ok(response.map(|()| Default::default())),
+        Err(refused) => {
+            let problem = Problem::new(Kind::plain(refused.status()), refused.to_string())
+                .reason(refused.reason().as_str());
+            Err(match refused.header() {
+                Some((name, value)) => problem.header(name, value),
+                None => problem,
+            })
+        }
+    }
+}
+
+async fn events(app: &App, head: &request::Parts) -> Outcome {
+    let query = history::Query::from_uri(&head.uri)?;
+    let page = history::page(&**app.hub.log(), &query).await;
+    let mut answer = page.to_answer();
+    let cursor = page
+        .cursor()
+        .and_then(|id| HeaderValue::try_from(id.to_string()).ok());
+    if let Some(cursor) = cursor {
+        answer.headers_mut().insert(CURSOR_HEADER, cursor);
+    }
+    Ok(answer)
+}
+
+async fn metrics(app: &Arc<App>) -> Outcome {
+    let app = Arc::clone(app);
+    stoat_correlation::spawn_blocking(move || app.metrics.to_answer())
+        .await
+        .unwrap_or_else(|_| Err(Problem::new(INTERNAL, "the metrics could not be gathered")))
+}
+
+/// Sets the cursor to where the log is now, which covers what was just published.
+fn with_cursor_now(app: &App, mut answer: Answer) -> Answer {
+    let headers: &mut HeaderMap = answer.headers_mut();
+    headers.extend(app.cursor());
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_exact() {
+        for (path, name) in [
+            ("/ws", Some("/ws")),
+            ("/ws/", None),
+            ("/WS", None),
+            ("//ws", None),
+            ("/%77s", None),
+            ("", None),
+            ("*", None),
+            ("/api/v1/connections/", None),
+            ("/api/v1/connections/7", Some("/api/v1/connections/{id}")),
+            ("/api/v1/connections/x%2F", Some("/api/v1/connections/{id}")),
+            ("/api/v1/connections/7/8", None),
+            ("/api/v1/events", Some("/api/v1/events")),
+        ] {
+            assert_eq!(Route::find(path).map(|route| route.name()), name, "{path}");
+        }
+    }
+}

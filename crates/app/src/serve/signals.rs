@@ -1,0 +1,74 @@
+//! Signals of the operating system.
+
+use std::io;
+
+use tokio::sync::oneshot;
+
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that the server answers to, caught from the moment this is made.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// # Errors
+    /// The system refuses to install a handler.
+    pub(super) fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; of SIGHUP it only takes note.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hang_up.recv() => {
+                    tracing::info!("SIGHUP: there is nothing to reload");
+                }
+            }
+        }
+    }
+}
+
+/// Ctrl-C, caught when it is waited for.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(super) struct Signals(());
+
+#[cfg(not(unix))]
+impl Signals {
+    pub(super) fn catch() -> io::Result<Self> {
+        Ok(Self(()))
+    }
+
+    async fn stop(&mut self) -> &'static str {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    }
+}
+
+impl Signals {
+    /// Passes the first request to stop on to `stop`, and returns at the second.
+    pub(super) async fn watch(mut self, stop: oneshot::Sender<()>) {
+        let signal = self.stop().await;
+        tracing::info!(signal, "stopping");
+        // A server that is gone needs no telling.
+        let _ = stop.send(());
+        let signal = self.stop().await;
+        tracing::warn!(signal, "stopping at once");
+    }
+}
