@@ -1,5 +1,6 @@
 //! The stoat server and its command line, as a library.
 
 pub mod cli;
+pub mod client;
 pub mod logging;
 pub mod settings;
