@@ -152,6 +152,8 @@ struct Members {
     detail: Option<String>,
     #[serde(default)]
     index: Option<usize>,
+    #[serde(default)]
+    line: Option<usize>,
 }
 
 impl Problem {
@@ -169,6 +171,7 @@ impl Problem {
         }
         let index = members
             .index
+            .or_else(|| members.line?.checked_sub(1))
             .or_else(|| index_in(members.detail.as_deref()?));
         Self { text, index }
     }
@@ -180,7 +183,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The index that a detail names: `event 3`, `index 3`, `[3]` count from 0, `line 4` from 1.
+/// The index that a detail names: `event 3` and `index 3` count from 0, `line 4` from 1.
 fn index_in(detail: &str) -> Option<usize> {
     let number_behind = |mark: &str| {
         detail.match_indices(mark).find_map(|(at, _)| {
@@ -189,7 +192,7 @@ fn index_in(detail: &str) -> Option<usize> {
             rest[..end.unwrap_or(rest.len())].parse::<usize>().ok()
         })
     };
-    ["index ", "event ", "["]
+    ["index ", "event "]
         .into_iter()
         .find_map(number_behind)
         .or_else(|| number_behind("line ")?.checked_sub(1))
@@ -235,14 +238,17 @@ mod tests {
             problem(422, r#"{"index":7,"detail":"event 1"}"#).index,
             Some(7)
         );
+        assert_eq!(
+            problem(400, r#"{"line":3,"detail":"not valid JSON at line 3"}"#).index,
+            Some(2)
+        );
         for (detail, index) in [
             ("index 12 is bad", Some(12)),
-            ("events[4].type", Some(4)),
             ("line 1: no JSON", Some(0)),
             ("line 0", None),
             ("the event type at event 5", Some(5)),
             ("nothing", None),
-            ("[]", None),
+            ("the event type is not [0-9]", None),
         ] {
             assert_eq!(index_in(detail), index, "{detail}");
         }

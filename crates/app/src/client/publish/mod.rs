@@ -7,6 +7,7 @@ mod retry;
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
@@ -172,6 +173,8 @@ impl<'a, F: FnMut() -> u64> Delivery<'a, F> {
         let body = Bytes::copy_from_slice(&batch.body);
         let mut retry = Retry::default();
         let mut first_failure = None;
+        // Whether an attempt may have been accepted without our knowing.
+        let mut is_unclear = false;
         loop {
             let answer = self
                 .poster
@@ -180,17 +183,22 @@ impl<'a, F: FnMut() -> u64> Delivery<'a, F> {
             let (why, wish) = match answer {
                 Ok(answer) if answer.status.is_success() => return self.receipts(batch, &answer),
                 Ok(answer) if is_passing(answer.status) => {
+                    is_unclear |= answer.status.is_server_error()
+                        && answer.status != StatusCode::SERVICE_UNAVAILABLE;
                     (answer.problem().to_string(), answer.retry_after())
                 }
                 Ok(answer) => return Err(self.refused(batch, &answer)),
                 Err(error) if !self.poster.was_connected() => {
                     return Err(unreachable(&self.publish.url, &error));
                 }
-                Err(error) => (error.to_string(), None),
+                Err(error) => {
+                    is_unclear |= !matches!(error, RequestError::Connect(_));
+                    (error.to_string(), None)
+                }
             };
             let elapsed = first_failure.get_or_insert_with(Instant::now).elapsed();
             let Some(wait) = retry.after(elapsed, wish, (self.random)()) else {
-                return Err(self.given_up(batch, &why));
+                return Err(self.given_up(batch, &why, is_unclear));
             };
             tracing::warn!(url = %self.publish.url, "not accepted yet: {why}; trying again");
             sleep(wait).await;
@@ -225,9 +233,14 @@ impl<'a, F: FnMut() -> u64> Delivery<'a, F> {
         ))
     }
 
-    fn given_up(&self, batch: &Batch, why: &str) -> ClientError {
+    fn given_up(&self, batch: &Batch, why: &str, is_unclear: bool) -> ClientError {
+        let fate = if is_unclear {
+            "may or may not have been published"
+        } else {
+            "not published"
+        };
         ClientError::new(format!(
-            "gave up: {why}; {}; {} may or may not have been published",
+            "gave up: {why}; {}; {}: {fate}",
             self.progress(),
             lines(batch)
         ))
@@ -304,7 +317,7 @@ mod tests {
         let mut delivery = Delivery::new(&publish, "k", || 0);
         delivery.acknowledged = 1;
         let answer = |detail: &str| Answer {
-            status: http::StatusCode::UNPROCESSABLE_ENTITY,
+            status: StatusCode::UNPROCESSABLE_ENTITY,
             headers: http::HeaderMap::new(),
             body: format!(r#"{{"title":"T","detail":"{detail}"}}"#).into(),
         };
