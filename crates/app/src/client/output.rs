@@ -7,21 +7,40 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::ClientError;
 
-/// Writes lines, and flushes after each.
-pub(super) struct Lines<W>(W);
+/// Gathers lines, and writes them together.
+pub(super) struct Lines<W> {
+    writer: W,
+    gathered: Vec<u8>,
+}
 
 impl<W: AsyncWrite + Unpin> Lines<W> {
     pub(super) fn new(writer: W) -> Self {
-        Self(writer)
+        Self {
+            writer,
+            gathered: Vec::new(),
+        }
     }
 
-    /// Prints the text of a JSON value; `false` says that the reader has gone away.
-    pub(super) async fn print(&mut self, json: &str) -> Result<bool, ClientError> {
-        let mut line = one_line(json).into_owned();
-        line.push('\n');
+    /// Adds the text of a JSON value as a line.
+    pub(super) fn add(&mut self, json: &str) {
+        self.gathered.extend_from_slice(one_line(json).as_bytes());
+        self.gathered.push(b'\n');
+    }
+
+    /// How many bytes wait to be written.
+    pub(super) fn gathered(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// Writes all that was added; `false` says that the reader has gone away.
+    pub(super) async fn flush(&mut self) -> Result<bool, ClientError> {
+        if self.gathered.is_empty() {
+            return Ok(true);
+        }
+        let lines = std::mem::take(&mut self.gathered);
         let written = async {
-            self.0.write_all(line.as_bytes()).await?;
-            self.0.flush().await
+            self.writer.write_all(&lines).await?;
+            self.writer.flush().await
         };
         match written.await {
             Ok(()) => Ok(true),
@@ -51,8 +70,12 @@ mod tests {
     async fn prints_one_line_each() {
         let mut out = Vec::new();
         let mut lines = Lines::new(&mut out);
-        assert!(lines.print("{\"a\":1e400}").await.unwrap());
-        assert!(lines.print("{\r\n\"a\": \"\\n\"}\n").await.unwrap());
+        assert!(lines.flush().await.unwrap());
+        lines.add("{\"a\":1e400}");
+        lines.add("{\r\n\"a\": \"\\n\"}\n");
+        assert_eq!(lines.gathered(), 26);
+        assert!(lines.flush().await.unwrap());
+        assert_eq!(lines.gathered(), 0);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"a\":1e400}\n{  \"a\": \"\\n\"}\n"

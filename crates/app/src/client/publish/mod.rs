@@ -55,7 +55,8 @@ where
                 correlation_id: correlation_id.as_deref(),
             };
             let receipt = single(publish, &event).await?;
-            lines.print(&receipt).await.map(|_| ())
+            lines.add(&receipt);
+            lines.flush().await.map(|_| ())
         }
         Input::Stdin => {
             let key = base_key(publish)?;
@@ -67,9 +68,10 @@ where
                 .map_err(|error| delivery.unread(&error))?
             {
                 for receipt in delivery.deliver(&batch).await? {
-                    // Publishing goes on where nobody reads the receipts.
-                    lines.print(&receipt).await?;
+                    lines.add(&receipt);
                 }
+                // Publishing goes on where nobody reads the receipts.
+                lines.flush().await?;
             }
             Ok(())
         }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -30,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(90);
 
 /// Longest wait that a server can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// So many bytes of lines are printed even if more has arrived.
+const MOST_GATHERED: usize = 64 << 10;
 
 /// How long a close handshake may take.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -116,12 +119,34 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
     }
 
     /// Prints what one connection brings, until it is lost.
-    async fn follow<S>(&mut self, mut socket: WebSocketStream<S>) -> Result<End, ClientError>
+    async fn follow<S>(&mut self, socket: WebSocketStream<S>) -> Result<End, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let end = self.read(socket).await?;
+        let is_read = self.lines.flush().await?;
+        Ok(if is_read { end } else { End::Done })
+    }
+
+    /// Takes in what one connection brings; what arrived together is printed together.
+    async fn read<S>(&mut self, mut socket: WebSocketStream<S>) -> Result<End, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
-            let message = match timeout(SILENCE, socket.next()).await {
+            let ready = match socket.next().now_or_never() {
+                Some(message) if self.lines.gathered() < MOST_GATHERED => Ok(message),
+                ready => {
+                    if !self.lines.flush().await? {
+                        return Ok(End::Done);
+                    }
+                    match ready {
+                        Some(message) => Ok(message),
+                        None => timeout(SILENCE, socket.next()).await,
+                    }
+                }
+            };
+            let message = match ready {
                 Err(_) => {
                     let limit = RequestError::TimedOut(SILENCE);
                     return Ok(End::lost(format!("nothing was heard: {limit}")));
@@ -133,7 +158,8 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
             match message {
                 Message::Text(text) => {
                     self.backoff.reset();
-                    if !self.take(&text).await? {
+                    if !self.take(&text) {
+                        self.lines.flush().await?;
                         let _ = timeout(FAREWELL, socket.close(None)).await;
                         return Ok(End::Done);
                     }
@@ -150,19 +176,17 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
     }
 
     /// Takes in one message; `false` says that it was the last.
-    async fn take(&mut self, text: &str) -> Result<bool, ClientError> {
+    fn take(&mut self, text: &str) -> bool {
         let Some(envelope) = Envelope::read(text) else {
             tracing::warn!("skipped a message that is no event: {}", shorten(text));
-            return Ok(true);
+            return true;
         };
         if !envelope.is_heartbeat() {
-            if !self.lines.print(text).await? {
-                return Ok(false);
-            }
+            self.lines.add(text);
             self.left = self.left.map(|left| left.saturating_sub(1));
         }
         self.position.saw(&envelope.event_id);
-        Ok(self.left != Some(0))
+        self.left != Some(0)
     }
 }
 
