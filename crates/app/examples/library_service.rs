@@ -51,7 +51,9 @@ impl TypedEvent for ProjectCreated {
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8766".into());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:8766".into());
     let listener = tokio::net::TcpListener::bind(address).await?;
     #[expect(clippy::print_stdout, reason = "tells where it listens")]
     {
@@ -63,7 +65,11 @@ async fn main() -> std::io::Result<()> {
         .route("/projects", post(create_project))
         .layer(CorrelationLayer::new())
         .with_state(ConnectionManager::in_memory());
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
+    axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .await
 }
 
 async fn subscribe(
@@ -85,7 +91,11 @@ struct ScanRequest {
 /// Answers at once; the work goes on in a job that keeps the request's correlation ID.
 async fn scan(State(hub): State<ConnectionManager>, Json(request): Json<ScanRequest>) -> Response {
     if !request.path.is_dir() {
-        return (StatusCode::UNPROCESSABLE_ENTITY, "`path` is not a directory").into_response();
+        return (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "`path` is not a directory",
+        )
+            .into_response();
     }
     let cursor = AppendHeaders([(CURSOR_HEADER, hub.position().to_string())]);
     stoat_correlation::spawn(async move {
@@ -100,13 +110,19 @@ async fn run_scan(
     hub: &ConnectionManager,
     path: PathBuf,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    hub.broadcast(Event::typed(&ScanStarted { path: &path })?).await?;
+    hub.broadcast(Event::typed(&ScanStarted { path: &path })?)
+        .await?;
     let walked = stoat_correlation::spawn_blocking({
         let path = path.clone();
         move || walk(path)
     });
     let (files, bytes) = walked.await?;
-    hub.broadcast(Event::typed(&ScanCompleted { path: &path, files, bytes })?).await?;
+    hub.broadcast(Event::typed(&ScanCompleted {
+        path: &path,
+        files,
+        bytes,
+    })?)
+    .await?;
     Ok(())
 }
 
@@ -139,7 +155,10 @@ async fn create_project(
     // A real service would store the project here, in a job that may outlive the request.
     let job = stoat_correlation::spawn(async move {
         let created = Event::typed(&project).map_err(|error| error.to_string())?;
-        hub.broadcast(created).await.map(drop).map_err(|error| error.to_string())
+        hub.broadcast(created)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     });
     match job.await {
         Ok(Ok(())) => (StatusCode::CREATED, cursor).into_response(),
