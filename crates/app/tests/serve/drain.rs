@@ -69,7 +69,7 @@ async fn a_publish_that_does_not_come_is_refused_in_time() {
     server.stopped().await;
     let took = began.elapsed();
     assert!(
-        took > Duration::from_millis(400) && took < Duration::from_millis(1500),
+        took > Duration::from_millis(400) && took < Duration::from_secs(5),
         "{took:?}"
     );
 }
@@ -87,7 +87,7 @@ async fn idle_connections_and_silent_clients_delay_nothing() {
     assert!(idle.is_closed().await);
     server.stopped().await;
     assert!(
-        began.elapsed() < Duration::from_secs(2),
+        began.elapsed() < Duration::from_secs(5),
         "{:?}",
         began.elapsed()
     );
@@ -102,7 +102,7 @@ async fn a_client_that_does_not_leave_is_cut_off() {
     server.stop();
     server.stopped().await;
     assert!(
-        began.elapsed() < Duration::from_secs(3),
+        began.elapsed() < Duration::from_secs(10),
         "{:?}",
         began.elapsed()
     );
