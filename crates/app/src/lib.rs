@@ -1,6 +1,12 @@
-//! The stoat server and its command line, as a library.
+#![doc = include_str!("../README.md")]
 
 pub mod cli;
+pub mod client;
 pub mod logging;
 pub mod serve;
 pub mod settings;
+
+/// The project's README, so that its code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ProjectReadme;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use stoat_app::cli::{self, BAD_USAGE, Command, Stop};
+use stoat_app::client::{self, ClientError};
 use stoat_app::logging;
 use stoat_app::settings::{Flags, Loaded, Settings, process_environment, read_file};
 
@@ -15,6 +16,8 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), &environment) {
         Ok(Command::CheckConfig(flags)) => check_config(&flags, environment),
         Ok(Command::Serve(flags)) => serve(&flags, environment),
+        Ok(Command::Tail(tail)) => finish(client::tail(&tail)),
+        Ok(Command::Publish(publish)) => finish(client::publish(&publish)),
         Ok(_) => fail("this command is not built yet"),
         Err(Stop::Usage(line)) => refuse(&line),
         Err(Stop::Text(text)) => print(&text),
@@ -46,6 +49,14 @@ fn serve(flags: &Flags, environment: Vec<(String, String)>) -> ExitCode {
     }
     match stoat_app::serve::run(&settings, &warnings) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn finish(result: Result<(), ClientError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_usage() => refuse(&error.to_string()),
         Err(error) => fail(&error.to_string()),
     }
 }

@@ -75,7 +75,10 @@ fn other_versions_are_426() {
         answer(twice("sec-websocket-version", "13")),
     ] {
         let header = refused.unwrap_err().header().unwrap();
-        assert_eq!((header.0.as_str(), header.1.as_bytes()), ("sec-websocket-version", &b"13"[..]));
+        assert_eq!(
+            (header.0.as_str(), header.1.as_bytes()),
+            ("sec-websocket-version", &b"13"[..])
+        );
     }
     assert_eq!(status(without("sec-websocket-version")), 426);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use stoat_events::{AppendError, Appended, Batch, EventLog, MemoryLog, Timestamp};
+use stoat_events::{AppendError, Appended, Batch, EventId, EventLog, MemoryLog, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::close::Close;
@@ -195,6 +195,13 @@ impl ConnectionManager {
     /// The log that feeds the connections.
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.hub.log
+    }
+
+    /// The position of the newest event, or the one before the first; a reader that
+    /// resumes from it gets everything that is published from now on.
+    pub fn position(&self) -> EventId {
+        let bounds = self.hub.log.bounds();
+        bounds.id(bounds.last)
     }
 
     /// [`CURSOR_HEADER`] with the ID of the newest event, for the responses from

@@ -35,7 +35,7 @@ fn missing_documents(tree: &Tree, package: &Package) -> Vec<&'static str> {
     let lib = tree
         .text(&format!("{folder}/src/lib.rs"))
         .unwrap_or_default();
-    if !lib.contains("#![doc = include_str!(\"../README.md\")]") {
+    if !lib.contains("doc = include_str!(\"../README.md\")") {
         missing.push("README.md as its crate documentation (src/lib.rs)");
     }
     if package.has_target("lib") && !package.has_target("bin") && !package.has_target("example") {

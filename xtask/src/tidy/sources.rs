@@ -24,7 +24,8 @@ fn is_test_or_example(path: &str) -> bool {
 }
 
 fn opens_with_sentence(text: &str) -> bool {
-    if text.starts_with("#![doc = include_str!(") {
+    let first = text.lines().next().unwrap_or_default();
+    if first.starts_with("#![") && first.contains("doc = include_str!(") {
         return true;
     }
     let paragraph: Vec<&str> = text

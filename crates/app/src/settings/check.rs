@@ -4,27 +4,10 @@ use super::layers::Layers;
 use super::units::{format_duration, format_size};
 use super::{Settings, SettingsError};
 
-/// Refuses settings that contradict each other or leave the server open by mistake.
-pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), SettingsError> {
-    if settings.ws_pong_timeout <= settings.ws_ping_interval {
-        return Err(conflict(
-            layers,
-            ("ws_pong_timeout", format_duration(settings.ws_pong_timeout)),
-            "must be more than",
-            (
-                "ws_ping_interval",
-                format_duration(settings.ws_ping_interval),
-            ),
-        ));
-    }
-    if settings.max_event > settings.max_body {
-        return Err(conflict(
-            layers,
-            ("max_event", format_size(settings.max_event as u64)),
-            "must not be more than",
-            ("max_body", format_size(settings.max_body as u64)),
-        ));
-    }
+/// Refuses settings that leave the server open by mistake, and lists those that hardly go together.
+///
+/// The latter are no errors: each of the two may be set alone, and the other be a default.
+pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>, SettingsError> {
     // An IPv4 address in IPv6 clothes is judged as what it is.
     let is_loopback = settings.listen.ip().to_canonical().is_loopback();
     if !is_loopback && !settings.allow_anonymous {
@@ -36,17 +19,40 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<(), Settings
         );
         return Err(SettingsError::conflict("listen", message));
     }
-    Ok(())
+    let mut warnings = Vec::new();
+    if settings.ws_pong_timeout <= settings.ws_ping_interval {
+        warnings.push(oddity(
+            layers,
+            ("ws_pong_timeout", format_duration(settings.ws_pong_timeout)),
+            "should be more than",
+            (
+                "ws_ping_interval",
+                format_duration(settings.ws_ping_interval),
+            ),
+            "idle clients are dropped before a ping can show that they are alive",
+        ));
+    }
+    if settings.max_event > settings.max_body {
+        warnings.push(oddity(
+            layers,
+            ("max_event", format_size(settings.max_event as u64)),
+            "should not be more than",
+            ("max_body", format_size(settings.max_body as u64)),
+            "larger events than that cannot be published over HTTP",
+        ));
+    }
+    Ok(warnings)
 }
 
-fn conflict(
+fn oddity(
     layers: &Layers,
     (key, value): (&str, String),
     relation: &str,
     (other, other_value): (&str, String),
-) -> SettingsError {
+    effect: &str,
+) -> String {
     let (source, other_source) = (layers.source(key), layers.source(other));
-    let message =
-        format!("{key} = {value} ({source}) {relation} {other} = {other_value} ({other_source})");
-    SettingsError::conflict(key, message)
+    format!(
+        "{key} = {value} ({source}) {relation} {other} = {other_value} ({other_source}): {effect}"
+    )
 }

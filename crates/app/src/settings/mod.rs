@@ -55,9 +55,9 @@ impl Settings {
         environment: impl IntoIterator<Item = (String, String)>,
         read: impl FnOnce(&Path) -> Result<String, String>,
     ) -> Result<Loaded, SettingsError> {
-        let (layers, warnings) = Layers::gather(flags, environment, read)?;
+        let (layers, mut warnings) = Layers::gather(flags, environment, read)?;
         let (settings, lines) = Settings::from_layers(&layers)?;
-        check::check(&settings, &layers)?;
+        warnings.extend(check::check(&settings, &layers)?);
         Ok(Loaded {
             settings,
             warnings,

@@ -1,1 +1,416 @@
-//! Tests
+//! A session against a simulated socket: no runtime, no sleeping.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::Value;
+use stoat_events::{Event, EventType, MemoryLog, Retention, Topic};
+
+use super::*;
+use crate::heartbeat::Beats;
+use crate::registry::{Membership, Newcomer, Registry};
+
+/// A hub with one connection whose socket takes what the test says.
+struct Bench {
+    log: MemoryLog,
+    beats: Beats,
+    registry: Arc<Registry>,
+    session: Session,
+    sent: Vec<u8>,
+    now: Instant,
+    _membership: Membership,
+}
+
+impl Bench {
+    fn new(retained: usize, filter: Filter, gap: Option<Gap>) -> Self {
+        let config = HubConfig::default();
+        let registry = Arc::new(Registry::default());
+        let remote_addr = ([127, 0, 0, 1], 1).into();
+        let place = registry.admit(remote_addr, &config).unwrap();
+        let newcomer = Newcomer {
+            remote_addr,
+            user_agent: None,
+            filter,
+            cursor: 0,
+        };
+        let membership = place.register(newcomer);
+        let now = Instant::now();
+        let session = Session::new(Arc::clone(&membership.member), gap, 0, &config, now);
+        let retention = Retention {
+            events: retained,
+            age: None,
+            ..Retention::default()
+        };
+        Self {
+            log: MemoryLog::builder().retention(retention).build(),
+            beats: Beats::new(),
+            registry,
+            session,
+            sent: Vec::new(),
+            now,
+            _membership: membership,
+        }
+    }
+
+    fn publish(&self, event_type: &str, topic: Option<&str>, count: usize) {
+        for _ in 0..count {
+            let event = Event::builder(EventType::parse(event_type).unwrap())
+                .topic(topic.map(|topic| Topic::parse(topic).unwrap()))
+                .build();
+            self.log.append_now(event.into()).unwrap();
+        }
+    }
+
+    fn beat(&self) {
+        self.beats
+            .beat(&self.log.bounds(), Timestamp::from_unix_micros(0));
+    }
+
+    /// Lines up, as the driver does before each write.
+    fn fill(&mut self) {
+        if !self.session.is_stalled() {
+            let beats = self.beats.watch();
+            let beat = beats.borrow().clone();
+            let around = Surroundings {
+                log: &self.log,
+                beat: beat.as_ref(),
+            };
+            self.session.fill(&around, self.now);
+        }
+    }
+
+    /// The socket takes up to `room` bytes in one write.
+    fn write(&mut self, room: usize) -> bool {
+        self.fill();
+        let output: Vec<u8> = self.session.output().flatten().copied().collect();
+        let taken = room.min(output.len());
+        if taken > 0 {
+            self.sent.extend_from_slice(&output[..taken]);
+            self.session
+                .written(taken, &self.registry.counters, self.now);
+        }
+        taken > 0
+    }
+
+    /// The socket takes nothing.
+    fn stall(&mut self) {
+        self.fill();
+        if self.session.has_output() {
+            self.session.stalled(self.now);
+        }
+    }
+
+    fn write_all(&mut self) {
+        while self.write(usize::MAX) {}
+    }
+
+    fn receive(&mut self, first: u8, payload: &[u8]) {
+        let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+        frame.extend_from_slice(payload);
+        self.session
+            .received(&frame, &self.registry.counters, self.now);
+    }
+
+    fn obey(&mut self, order: Order) {
+        assert_eq!(self.session.obey(order, self.now), None);
+    }
+
+    /// Everything sent so far, as opcode and payload.
+    fn frames(&self) -> Vec<(u8, Vec<u8>)> {
+        let mut rest = &self.sent[..];
+        let mut frames = Vec::new();
+        while let [first, short, tail @ ..] = rest {
+            let (len, body) = match short {
+                126 => (
+                    usize::from(u16::from_be_bytes([tail[0], tail[1]])),
+                    &tail[2..],
+                ),
+                127 => panic!("no event here is that long"),
+                len => (usize::from(*len), tail),
+            };
+            frames.push((first & 0x0f, body[..len].to_vec()));
+            rest = &body[len..];
+        }
+        assert!(rest.is_empty(), "half a frame at the end");
+        frames
+    }
+
+    /// The events sent so far: type and position.
+    fn events(&self) -> Vec<(String, u64)> {
+        let texts = self.frames().into_iter().filter(|(opcode, _)| *opcode == 1);
+        texts
+            .filter_map(|(_, text)| {
+                let value: Value = serde_json::from_slice(&text).unwrap();
+                let id: stoat_events::EventId = value.get("event_id")?.as_str()?.parse().unwrap();
+                Some((value["type"].as_str().unwrap().to_owned(), id.sequence()))
+            })
+            .collect()
+    }
+}
+
+fn positions(events: &[(&str, u64)]) -> Vec<(String, u64)> {
+    events
+        .iter()
+        .map(|(event_type, at)| ((*event_type).to_owned(), *at))
+        .collect()
+}
+
+#[test]
+fn events_pass_the_filter_in_order() {
+    let filter = Filter::from_lists(Some("a"), Some("x.*")).unwrap();
+    let mut bench = Bench::new(100, filter, None);
+    bench.publish("a", Some("x.y"), 1);
+    bench.publish("a", None, 1);
+    bench.publish("b", Some("x.y"), 1);
+    bench.publish("a", Some("x.z"), 1);
+    bench.write_all();
+    assert_eq!(bench.events(), positions(&[("a", 1), ("a", 4)]));
+    assert_eq!(bench.session.member.cursor.load(Relaxed), 4);
+}
+
+#[test]
+fn a_new_subscription_counts_for_what_follows() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 1);
+    bench.write_all();
+    bench.receive(0x81, br#"{"action":"subscribe","types":["b"]}"#);
+    bench.publish("a", None, 1);
+    bench.publish("b", None, 1);
+    bench.write_all();
+    assert_eq!(bench.events(), positions(&[("a", 1), ("b", 3)]));
+    assert_eq!(bench.session.member.filter().types().unwrap().len(), 1);
+}
+
+#[test]
+fn a_stalled_client_holds_one_event_and_is_told_of_the_gap() {
+    let mut bench = Bench::new(3, Filter::all(), None);
+    bench.publish("a", None, 3);
+    bench.write(10);
+    bench.stall();
+    assert_eq!(bench.session.queue.len(), 1);
+    bench.publish("a", None, 5);
+    bench.stall();
+    assert_eq!(bench.session.queue.len(), 1);
+    bench.write_all();
+    // The event that was begun ends; 2 to 5 are gone; 6 to 8 are retained.
+    assert_eq!(
+        bench.events(),
+        positions(&[("a", 1), ("gap", 5), ("a", 6), ("a", 7), ("a", 8)])
+    );
+    let gaps = bench.registry.counters.snapshot(0).gaps;
+    assert!(gaps.contains(&(GapReason::Lagged, 1)));
+}
+
+#[test]
+fn a_beat_stands_at_its_position() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.beat();
+    bench.write_all();
+    bench.publish("a", None, 2);
+    bench.beat();
+    bench.publish("a", None, 1);
+    bench.write_all();
+    let expected = [
+        ("heartbeat", 0),
+        ("a", 1),
+        ("a", 2),
+        ("heartbeat", 2),
+        ("a", 3),
+    ];
+    assert_eq!(bench.events(), positions(&expected));
+}
+
+#[test]
+fn a_beat_that_was_overtaken_has_the_readers_position() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 1);
+    bench.write_all();
+    let before = bench.log.bounds();
+    bench.publish("a", None, 1);
+    bench.write_all();
+    bench.beats.beat(&before, Timestamp::from_unix_micros(0));
+    bench.write_all();
+    assert_eq!(
+        bench.events(),
+        positions(&[("a", 1), ("a", 2), ("heartbeat", 2)])
+    );
+}
+
+#[test]
+fn beats_do_not_pile_up_for_a_stalled_client() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 1);
+    bench.write(10);
+    bench.stall();
+    for _ in 0..5 {
+        bench.beat();
+        bench.stall();
+    }
+    bench.write_all();
+    assert_eq!(bench.events(), positions(&[("a", 1), ("heartbeat", 1)]));
+}
+
+#[test]
+fn heartbeats_and_gaps_pass_every_filter() {
+    let nothing = Filter::from_lists(Some(""), None).unwrap();
+    let gap = Gap::new(GapReason::UnknownId, "other");
+    let mut bench = Bench::new(100, nothing, Some(gap));
+    bench.publish("a", None, 1);
+    bench.beat();
+    bench.write_all();
+    assert_eq!(bench.events(), positions(&[("gap", 0), ("heartbeat", 1)]));
+}
+
+#[test]
+fn leaving_sends_what_was_accepted_and_then_closes() {
+    let mut bench = Bench::new(1000, Filter::all(), None);
+    bench.publish("a", None, 300);
+    bench.obey(Order::CloseAfter(Close::shutdown(7), 300));
+    bench.publish("a", None, 300);
+    bench.write_all();
+    let frames = bench.frames();
+    assert_eq!(frames.last().unwrap(), &(8, b"\x03\xe9retry_ms=7".to_vec()));
+    assert!(bench.events().len() >= 300);
+    assert!(!bench.session.is_over());
+    bench.receive(0x88, b"\x03\xe9");
+    assert!(bench.session.is_over());
+    assert_eq!(bench.session.reason(), DisconnectReason::Shutdown);
+}
+
+#[test]
+fn nothing_follows_a_close_frame() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.receive(0x88, b"\x03\xe8");
+    bench.publish("a", None, 1);
+    bench.beat();
+    bench.obey(Order::Close(Close::by_operator()));
+    bench.write_all();
+    assert_eq!(bench.frames(), [(8, b"\x03\xe8".to_vec())]);
+    assert!(bench.session.is_over());
+    assert_eq!(bench.session.reason(), DisconnectReason::ClientClosed);
+}
+
+#[test]
+fn faults_close_with_their_code() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench
+        .session
+        .received(&[0x81, 0x05], &bench.registry.counters, bench.now);
+    bench.write_all();
+    assert_eq!(bench.frames()[0].1[..2], 1002u16.to_be_bytes());
+    assert_eq!(bench.session.reason(), DisconnectReason::ProtocolError);
+    bench.now += CLOSE_ANSWER;
+    assert_eq!(
+        bench.session.tick(bench.now),
+        Some(Due::LetGo(DisconnectReason::ProtocolError))
+    );
+}
+
+#[test]
+fn odd_messages_are_counted_and_harm_nothing() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.receive(0x82, b"binary");
+    bench.receive(0x81, b"not json");
+    bench.receive(0x81, br#"{"action":"ping"}"#);
+    bench.publish("a", None, 1);
+    bench.write_all();
+    assert_eq!(bench.frames()[0], (1, br#"{"action":"pong"}"#.to_vec()));
+    assert_eq!(bench.events(), positions(&[("a", 1)]));
+    assert_eq!(bench.registry.counters.snapshot(0).ignored_messages, 2);
+}
+
+#[test]
+fn a_client_that_pings_and_never_reads_is_not_listened_to_for_ever() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    let mut pings = 0;
+    while bench.session.wants_input() {
+        bench.receive(0x89, &[0; 100]);
+        bench.stall();
+        pings += 1;
+        assert!(pings < 2000);
+    }
+    assert!(pings > 500);
+    bench.write_all();
+    assert!(bench.session.wants_input());
+    assert_eq!(bench.frames().len(), pings);
+}
+
+#[test]
+fn deadlines_end_it() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.now += Duration::from_secs(30);
+    assert_eq!(bench.session.tick(bench.now), None);
+    bench.write_all();
+    assert_eq!(bench.frames(), [(9, vec![])]);
+    bench.now += Duration::from_secs(30);
+    assert_eq!(bench.session.tick(bench.now), None);
+    bench.write_all();
+    assert_eq!(bench.frames()[1].1[..2], 1011u16.to_be_bytes());
+    assert_eq!(bench.session.reason(), DisconnectReason::PongTimeout);
+
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 1);
+    bench.stall();
+    bench.receive(0x8a, b"");
+    bench.now += Duration::from_secs(59);
+    bench.receive(0x8a, b"");
+    bench.session.tick(bench.now);
+    bench.now += Duration::from_secs(1);
+    assert_eq!(
+        bench.session.tick(bench.now),
+        Some(Due::Abort(DisconnectReason::WriteTimeout))
+    );
+}
+
+/// What can happen to a session.
+#[derive(Debug, Clone)]
+enum Step {
+    Publish(usize),
+    Beat,
+    Write(usize),
+    Stall,
+    Ping,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (1usize..6).prop_map(Step::Publish),
+        1 => Just(Step::Beat),
+        4 => (1usize..1500).prop_map(Step::Write),
+        2 => Just(Step::Stall),
+        1 => Just(Step::Ping),
+    ]
+}
+
+proptest! {
+    /// Whatever the socket takes when: frames stay whole, no event is lost without
+    /// a gap, none is repeated, and each ID is safe to resume from where it stands.
+    #[test]
+    fn the_stream_is_always_true(
+        retained in 1usize..20,
+        steps in proptest::collection::vec(any_step(), 1..120),
+    ) {
+        let mut bench = Bench::new(retained, Filter::all(), None);
+        let mut pings = 0;
+        for step in steps {
+            match step {
+                Step::Publish(count) => bench.publish("a", None, count),
+                Step::Beat => bench.beat(),
+                Step::Write(room) => { bench.write(room); }
+                Step::Stall => bench.stall(),
+                Step::Ping => { pings += 1; bench.receive(0x89, b"p"); }
+            }
+        }
+        bench.write_all();
+        let mut at = 0;
+        for (event_type, id) in bench.events() {
+            match event_type.as_str() {
+                "heartbeat" => prop_assert_eq!(id, at),
+                "gap" => { prop_assert!(id > at); at = id; }
+                _ => { prop_assert_eq!(id, at + 1); at = id; }
+            }
+        }
+        prop_assert_eq!(at, bench.log.bounds().last);
+        prop_assert_eq!(bench.frames().iter().filter(|(opcode, _)| *opcode == 10).count(), pings);
+    }
+}

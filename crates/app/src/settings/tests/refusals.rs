@@ -210,16 +210,24 @@ fn an_open_address_needs_consent() {
 }
 
 #[test]
-fn contradictions_name_both_sides() {
-    let text = message(load(Flags::new().with("ws_ping_interval", "60"), &[], None));
+fn what_hardly_goes_together_is_a_warning_that_names_both_sides() {
+    let loaded = load(Flags::new().with("ws_ping_interval", "60"), &[], None).unwrap();
     assert_eq!(
-        text,
-        "ws_pong_timeout = 1m (default) must be more than ws_ping_interval = 1m (flag --ws-ping-interval)"
+        loaded.warnings,
+        [
+            "ws_pong_timeout = 1m (default) should be more than ws_ping_interval = 1m (flag --ws-ping-interval): \
+             idle clients are dropped before a ping can show that they are alive"
+        ]
     );
-    let text = message(load(Flags::new(), &[("STOAT_MAX_BODY", "1KiB")], None));
+    let loaded = load(Flags::new(), &[("STOAT_MAX_BODY", "1KiB")], None).unwrap();
     assert_eq!(
-        text,
-        "max_event = 64KiB (default) must not be more than max_body = 1KiB (environment variable STOAT_MAX_BODY)"
+        loaded.warnings,
+        [
+            "max_event = 64KiB (default) should not be more than max_body = 1KiB \
+             (environment variable STOAT_MAX_BODY): larger events than that cannot be published over HTTP"
+        ]
     );
-    assert!(load_file("max_event = '1MiB'").is_ok());
+    let both = &[("STOAT_MAX_BODY", "1KiB"), ("STOAT_WS_PONG_TIMEOUT", "1s")];
+    assert_eq!(load(Flags::new(), both, None).unwrap().warnings.len(), 2);
+    assert!(load_file("max_event = '1MiB'").unwrap().warnings.is_empty());
 }

@@ -1,0 +1,307 @@
+//! The hub mounted in plain hyper.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use stoat_events::{EventLog, MemoryLog, Retention};
+use stoat_ws_hub::{ConnectionManager, DisconnectReason, HubConfig, RejectReason};
+use support::{Client, numbered, serve, serve_one, until, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+fn disconnects(hub: &ConnectionManager, wanted: DisconnectReason) -> u64 {
+    let stats = hub.stats();
+    stats
+        .disconnects
+        .into_iter()
+        .find(|(reason, _)| *reason == wanted)
+        .unwrap()
+        .1
+}
+
+#[tokio::test]
+async fn every_client_gets_every_event_in_order() {
+    let hub = ConnectionManager::in_memory();
+    let address = serve(&hub).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(Client::connect(address, "").await);
+    }
+    assert_eq!(hub.active_connections(), 10);
+    for n in 0..500 {
+        hub.broadcast(numbered(n)).await.unwrap();
+    }
+    for client in &mut clients {
+        for n in 0..500 {
+            assert_eq!(client.number().await, n);
+        }
+    }
+    assert_eq!(hub.stats().delivered, 5000);
+    drop(clients);
+    until(|| hub.active_connections() == 0).await;
+    assert!(hub.list().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_after_the_answer_arrives() {
+    let hub = ConnectionManager::in_memory();
+    let address = serve(&hub).await;
+    for n in 0..100 {
+        let mut client = Client::connect(address, "").await;
+        hub.broadcast(numbered(n)).await.unwrap();
+        assert_eq!(client.number().await, n);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resuming_under_constant_publishing_loses_and_repeats_nothing() {
+    let hub = ConnectionManager::in_memory();
+    let address = serve(&hub).await;
+    let publisher = tokio::spawn({
+        let hub = hub.clone();
+        async move {
+            for n in 1.. {
+                hub.broadcast(numbered(n)).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let mut last = String::from("earliest");
+    let mut expected = 1;
+    for round in 0..50 {
+        let mut client = Client::connect(address, &format!("?last_event_id={last}")).await;
+        for _ in 0..=round {
+            let event = client.json().await;
+            assert_eq!(event["payload"]["n"], expected, "round {round}: {event}");
+            expected += 1;
+            last = event["event_id"].as_str().unwrap().to_owned();
+        }
+    }
+    publisher.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
+    let mut config = HubConfig::default();
+    config.write_timeout = Duration::from_millis(300);
+    let hub = ConnectionManager::new(Arc::new(MemoryLog::default()), config);
+    let address = serve(&hub).await;
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stuck = within(socket.connect(address)).await.unwrap();
+    let request = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stuck.write_all(request.as_bytes()).await.unwrap();
+    until(|| hub.active_connections() == 1).await;
+
+    let mut healthy = Client::connect(address, "").await;
+    let filler = "x".repeat(32 << 10);
+    let mut sent = 0;
+    while hub.active_connections() == 2 {
+        let payload = serde_json::json!({ "n": sent, "filler": filler });
+        let event = stoat_events::Event::builder(stoat_events::EventType::ScanStarted)
+            .payload(&payload)
+            .unwrap()
+            .build();
+        hub.broadcast(event).await.unwrap();
+        assert_eq!(healthy.number().await, sent);
+        sent += 1;
+    }
+    assert_eq!(disconnects(&hub, DisconnectReason::WriteTimeout), 1);
+    assert_eq!(hub.stats().slow, 0);
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn silence_ends_a_connection_and_pongs_keep_it() {
+    let mut config = HubConfig::default();
+    config.ping_interval = Duration::from_millis(50);
+    config.pong_timeout = Duration::from_secs(2);
+    let hub = ConnectionManager::new(Arc::new(MemoryLog::default()), config);
+    let address = serve(&hub).await;
+    // Answers pings as long as it is polled.
+    let mut alive = Client::connect(address, "").await;
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let request = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    silent.write_all(request.as_bytes()).await.unwrap();
+    let mut everything = Vec::new();
+    let reading = silent.read_to_end(&mut everything);
+    tokio::select! {
+        ended = within(reading) => { ended.unwrap(); }
+        event = alive.json() => panic!("nothing was published, got {event}"),
+    }
+    until(|| hub.active_connections() == 1).await;
+    assert_eq!(disconnects(&hub, DisconnectReason::PongTimeout), 1);
+    let close = [&1011u16.to_be_bytes()[..], b"no frame"].concat();
+    assert!(everything.windows(close.len()).any(|bytes| bytes == close));
+    hub.broadcast(numbered(1)).await.unwrap();
+    assert_eq!(alive.number().await, 1);
+}
+
+#[tokio::test]
+async fn one_heartbeat_for_all() {
+    let mut config = HubConfig::default();
+    config.heartbeat_interval = Some(Duration::from_millis(100));
+    let hub = ConnectionManager::new(Arc::new(MemoryLog::default()), config);
+    let address = serve(&hub).await;
+    let mut first = Client::connect(address, "?types=").await;
+    let mut second = Client::connect(address, "").await;
+    let beat = second.json().await;
+    assert_eq!(beat["type"], "heartbeat");
+    assert!(beat["event_id"].as_str().unwrap().ends_with("-0"));
+    let mut seen = first.json().await;
+    while seen["timestamp"] != beat["timestamp"] {
+        seen = first.json().await;
+    }
+    assert_eq!(seen, beat);
+}
+
+#[tokio::test]
+async fn disconnecting_one() {
+    let hub = ConnectionManager::in_memory();
+    let address = serve(&hub).await;
+    let mut client = Client::connect(address, "?topics=a.*").await;
+    let _other = Client::connect(address, "").await;
+    let list = serde_json::to_value(hub.list()).unwrap();
+    assert_eq!(list[0]["filters"]["topics"][0], "a.*");
+    assert_eq!(list[0]["lag_events"], 0);
+    let id = hub.list()[0].id;
+    assert!(hub.disconnect(id));
+    assert_eq!(client.close_frame().await.code, CloseCode::Policy);
+    drop(client);
+    until(|| hub.active_connections() == 1).await;
+    assert!(!hub.disconnect(id));
+    assert_eq!(disconnects(&hub, DisconnectReason::Operator), 1);
+}
+
+#[tokio::test]
+async fn draining_sends_all_and_then_1001_with_a_time_to_return() {
+    let hub = ConnectionManager::in_memory();
+    let address = serve(&hub).await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(Client::connect(address, "").await);
+    }
+    for n in 0..100 {
+        hub.broadcast(numbered(n)).await.unwrap();
+    }
+    let drain = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.drain(Duration::from_secs(30)).await }
+    });
+    let mut returns = Vec::new();
+    for client in &mut clients {
+        for n in 0..100 {
+            assert_eq!(client.number().await, n);
+        }
+        let frame = client.close_frame().await;
+        assert_eq!(frame.code, CloseCode::Away);
+        returns.push(
+            frame
+                .reason
+                .strip_prefix("retry_ms=")
+                .unwrap()
+                .parse::<u64>()
+                .unwrap(),
+        );
+        let _ = within(futures_util::StreamExt::next(&mut client.0)).await;
+    }
+    returns.dedup();
+    assert_eq!(returns.len(), 5, "{returns:?}");
+    assert!(within(drain).await.unwrap());
+    assert_eq!(hub.active_connections(), 0);
+
+    let refused = tokio_tungstenite::connect_async(format!("ws://{address}/ws"))
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("503"), "{refused}");
+    assert!(hub.stats().rejects.contains(&(RejectReason::Draining, 1)));
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_longer_than_told() {
+    let hub = ConnectionManager::in_memory();
+    let address = serve(&hub).await;
+    let mut client = Client::connect(address, "").await;
+    // Nobody reads here, so nobody answers the Close.
+    assert!(!within(hub.drain(Duration::from_millis(50))).await);
+    assert_eq!(hub.active_connections(), 0);
+    assert_eq!(client.close_frame().await.code, CloseCode::Away);
+}
+
+#[tokio::test]
+async fn the_log_moves_past_a_client_that_comes_late() {
+    let retention = Retention {
+        events: 3,
+        ..Retention::default()
+    };
+    let log = Arc::new(MemoryLog::builder().retention(retention).build());
+    let hub = ConnectionManager::new(log.clone(), HubConfig::default());
+    let address = serve(&hub).await;
+    for n in 1..=5 {
+        hub.broadcast(numbered(n)).await.unwrap();
+    }
+    let epoch = log.bounds().epoch;
+    let mut client = Client::connect(address, &format!("?last_event_id={epoch}-1")).await;
+    let gap = client.json().await;
+    assert_eq!(
+        (&gap["type"], &gap["payload"]["reason"]),
+        (&"gap".into(), &"evicted".into())
+    );
+    assert_eq!(gap["event_id"], format!("{epoch}-2"));
+    for n in 3..=5 {
+        assert_eq!(client.number().await, n);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_no_tcp_works_the_same() {
+    let hub = ConnectionManager::in_memory();
+    let (near, far) = tokio::io::duplex(1 << 10);
+    serve_one(TokioIo::new(far), hub.clone(), ([127, 0, 0, 1], 9).into());
+    let (stream, response) = within(tokio_tungstenite::client_async(
+        "ws://hub.example.com/ws",
+        near,
+    ))
+    .await
+    .unwrap();
+    assert_eq!(response.status(), 101);
+    let mut client = Client(stream);
+    for n in 0..200 {
+        hub.broadcast(numbered(n)).await.unwrap();
+    }
+    for n in 0..200 {
+        assert_eq!(client.number().await, n);
+    }
+    client.send(Message::text(r#"{"action":"ping"}"#)).await;
+    assert_eq!(client.json().await["action"], "pong");
+    client.send(Message::Close(None)).await;
+    until(|| hub.active_connections() == 0).await;
+    assert_eq!(disconnects(&hub, DisconnectReason::ClientClosed), 1);
+}
+
+#[tokio::test]
+async fn input_that_came_with_the_handshake_is_not_lost() {
+    let hub = ConnectionManager::in_memory();
+    let address = serve(&hub).await;
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let mut bytes = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_vec();
+    bytes.extend([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']);
+    socket.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    within(async {
+        while !answer.ends_with(b"\x8a\x02hi") {
+            let mut piece = [0; 512];
+            let read = socket.read(&mut piece).await.unwrap();
+            assert!(read > 0, "{answer:?}");
+            answer.extend_from_slice(&piece[..read]);
+        }
+    })
+    .await;
+}
