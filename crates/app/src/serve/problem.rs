@@ -5,6 +5,8 @@ use http::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
 use super::answer::{Answer, text};
+/// A client's text as an error may show it: cut, and escaped where it would not be seen as it is.
+pub(super) use crate::settings::text::shorten as shown;
 
 /// What went wrong: the status, and a name that stays the same from version to version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,22 +231,6 @@ struct Wire<'a> {
     members: Members,
 }
 
-/// A client's text as an error may show it: at most 48 characters, everything but
-/// printable ASCII escaped.
-pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 48;
-    let mut chars = text.chars();
-    let mut shown: String = chars
-        .by_ref()
-        .take(LONGEST)
-        .flat_map(char::escape_default)
-        .collect();
-    if chars.next().is_some() {
-        shown.push_str("...");
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -305,11 +291,5 @@ mod tests {
                 "correlation_id": null,
             })
         );
-    }
-
-    #[test]
-    fn what_a_client_sent_is_shown_short_and_escaped() {
-        assert_eq!(shown("a\u{1b}[2J\u{202e}"), "a\\u{1b}[2J\\u{202e}");
-        assert_eq!(shown(&"x".repeat(100_000)).len(), 51);
     }
 }

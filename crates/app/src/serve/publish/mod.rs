@@ -192,3 +192,38 @@ fn answer(appended: &Appended, shape: Shape) -> Outcome {
     }
     Ok(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_log_become_answers() {
+        let unavailable = |millis| AppendError::Unavailable {
+            reason: "the disk at /srv is full".to_owned(),
+            retry_after: Duration::from_millis(millis),
+        };
+        for (error, status, retry_after) in [
+            (unavailable(0), 503, Some("1")),
+            (unavailable(2_001), 503, Some("3")),
+            (unavailable(5_000), 503, Some("5")),
+            (AppendError::KeyReused, 422, None),
+            (
+                AppendError::TooLarge {
+                    index: 2,
+                    len: 70_000,
+                    max: 65_536,
+                },
+                413,
+                None,
+            ),
+        ] {
+            let problem = refused(error);
+            assert!(!format!("{problem:?}").contains("/srv"), "{problem:?}");
+            let answer = problem.into_answer();
+            assert_eq!(answer.status(), status);
+            let header = answer.headers().get("retry-after");
+            assert_eq!(header.map(|value| value.to_str().unwrap()), retry_after);
+        }
+    }
+}
