@@ -1,1 +1,5 @@
 //! The stoat server and its command line, as a library.
+
+pub mod cli;
+pub mod logging;
+pub mod settings;

@@ -1,3 +1,74 @@
 //! The `stoat` binary.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use stoat_app::cli::{self, BAD_USAGE, Command, Stop};
+use stoat_app::logging;
+use stoat_app::settings::{Flags, Loaded, Settings, process_environment, read_file};
+
+fn main() -> ExitCode {
+    let environment = match process_environment() {
+        Ok(environment) => environment,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    match cli::parse(std::env::args_os(), &environment) {
+        Ok(Command::CheckConfig(flags)) => check_config(&flags, environment),
+        Ok(Command::Serve(flags)) => serve(&flags, environment),
+        Ok(_) => fail("this command is not built yet"),
+        Err(Stop::Usage(line)) => refuse(&line),
+        Err(Stop::Text(text)) => print(&text),
+        Err(_) => fail("nothing to do"),
+    }
+}
+
+fn check_config(flags: &Flags, environment: Vec<(String, String)>) -> ExitCode {
+    match Settings::load(flags, environment, read_file) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                complain(&format!("warning: {warning}"));
+            }
+            print(&loaded.to_toml())
+        }
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+fn serve(flags: &Flags, environment: Vec<(String, String)>) -> ExitCode {
+    let Loaded {
+        settings, warnings, ..
+    } = match Settings::load(flags, environment, read_file) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    if let Err(error) = logging::init(settings.log_format, &settings.log_level) {
+        return fail(&error.to_string());
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    fail("the server is not built yet")
+}
+
+/// Prints the program's answer; a reader that has gone away is no error.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(&error.to_string()),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn refuse(line: &str) -> ExitCode {
+    complain(line);
+    ExitCode::from(BAD_USAGE)
+}
+
+fn fail(line: &str) -> ExitCode {
+    complain(line);
+    ExitCode::FAILURE
+}
+
+/// Writes one line to standard error; where that is closed there is nobody left to tell.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "stoat: {line}");
+}

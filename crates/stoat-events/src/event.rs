@@ -17,11 +17,11 @@ use crate::{EventId, EventType, InvalidPayload, Timestamp, Topic};
 ///
 /// ```
 /// use serde_json::json;
-/// use stoat_events::{Event, EventType};
+/// use stoat_events::{Event, EventType, Topic};
 ///
 /// let event = Event::builder(EventType::ProjectCreated)
 ///     .payload(&json!({ "name": "apollo" }))?
-///     .topic("project.apollo".parse().unwrap())
+///     .topic(Topic::parse("project.apollo").unwrap())
 ///     .build();
 /// assert_eq!(event.payload_json(), r#"{"name":"apollo"}"#);
 /// # Ok::<(), stoat_events::InvalidPayload>(())
@@ -260,28 +260,28 @@ impl EventBuilder {
     }
 
     /// Ends the event.
-    pub fn build(mut self) -> Event {
+    pub fn build(self) -> Event {
         #[cfg(feature = "current-correlation")]
-        if self.correlation_id.is_none() {
-            self.correlation_id = stoat_correlation::current();
-        }
-        self.finish()
+        let current = stoat_correlation::current;
+        #[cfg(not(feature = "current-correlation"))]
+        let current = || None;
+        let correlation_id = self.correlation_id.clone().or_else(current);
+        self.finish(correlation_id)
     }
 
     /// Ends an event that no request causes, whatever is being served.
-    pub(crate) fn build_uncorrelated(mut self) -> Event {
-        self.correlation_id = None;
-        self.finish()
+    pub(crate) fn build_uncorrelated(self) -> Event {
+        self.finish(None)
     }
 
-    fn finish(self) -> Event {
+    fn finish(self, correlation_id: Option<CorrelationId>) -> Event {
         let Self {
             mut buffer,
             payload_at,
             event_type,
             topic,
-            correlation_id,
             timestamp,
+            ..
         } = self;
         let timestamp = timestamp.unwrap_or_else(Timestamp::now);
         let payload = payload_at..buffer.len();

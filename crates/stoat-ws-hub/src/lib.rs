@@ -1,1 +1,19 @@
-//! stoat-ws-hub
+#![doc = include_str!("../README.md")]
+
+mod close;
+mod config;
+mod connection;
+mod handshake;
+mod heartbeat;
+mod manager;
+mod registry;
+mod stats;
+mod subscribe;
+
+pub use close::DisconnectReason;
+pub use config::HubConfig;
+pub use handshake::{HandshakeError, RejectReason};
+pub use manager::{CURSOR_HEADER, ConnectionManager};
+pub use registry::{ConnectionId, ConnectionInfo};
+pub use stats::{Histogram, HubStats};
+pub use subscribe::{InvalidSubscription, Subscription};

@@ -1,0 +1,242 @@
+//! The definition of the command line, and the way from matches to a typed command.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Command as Clap};
+use serde_json::value::RawValue;
+
+use super::{Command, Input, Publish, ServerUrl, Since, Stop, Tail};
+use crate::settings::Flags;
+use crate::settings::text::{escape, shorten};
+
+/// The server of `tail` and `publish` when none is named.
+const DEFAULT_URL: &str = "http://127.0.0.1:8765";
+
+/// Longest `--types` or `--topics`.
+const LONGEST_LIST: usize = 4096;
+
+/// The whole command line.
+pub(super) fn command() -> Clap {
+    let root = Clap::new("stoat")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Pushes typed events to browsers and services in real time")
+        .after_help("Without a command, stoat serves. Settings: flags over STOAT_* variables over --config FILE.")
+        .subcommand(Flags::declare(Clap::new("serve").about("Run the server (also without any command)")))
+        .subcommand(tail())
+        .subcommand(publish())
+        .subcommand(Flags::declare(
+            Clap::new("check-config").about("Print the effective settings as TOML, secrets masked, with their sources"),
+        ));
+    Flags::declare(root)
+}
+
+/// Makes a typed command of what was given.
+pub(super) fn read(matches: &ArgMatches, url: Option<&str>) -> Result<Command, String> {
+    let outer = Flags::from_matches(matches);
+    match matches.subcommand() {
+        None => Ok(Command::Serve(outer)),
+        Some(("serve", inner)) => outer.merge(Flags::from_matches(inner)).map(Command::Serve),
+        Some(("check-config", inner)) => outer
+            .merge(Flags::from_matches(inner))
+            .map(Command::CheckConfig),
+        Some((name, _)) if !outer.is_empty() => Err(format!(
+            "the settings before `{name}` are those of the server, and have no meaning for it"
+        )),
+        Some(("tail", inner)) => read_tail(inner, url).map(Command::Tail),
+        Some(("publish", inner)) => read_publish(inner, url).map(Command::Publish),
+        Some((name, _)) => Err(format!("unknown command {}", shorten(name))),
+    }
+}
+
+/// Turns clap's error into help, or into one line.
+pub(super) fn stop(error: clap::Error) -> Stop {
+    let text = error.to_string();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return Stop::Text(text);
+    }
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let parts: Vec<String> = text
+        .split("\n\n")
+        .filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"))
+        .map(|part| part.lines().map(str::trim).collect::<Vec<_>>().join(" "))
+        .filter(|part| !part.is_empty())
+        .collect();
+    Stop::Usage(format!("{}; see stoat --help", escape(&parts.join("; "))))
+}
+
+fn tail() -> Clap {
+    Clap::new("tail")
+        .about("Print events as NDJSON; reconnects and resumes by itself")
+        .arg(Arg::new("url").value_name("URL").help(url_help()))
+        .arg(
+            Arg::new("types")
+                .long("types")
+                .value_name("A,B")
+                .help("Only events of these types"),
+        )
+        .arg(
+            Arg::new("topics")
+                .long("topics")
+                .value_name("X,Y.*")
+                .help("Only events of topics like these"),
+        )
+        .arg(
+            Arg::new("since")
+                .long("since")
+                .value_name("ID|earliest")
+                .help("Begin after this event, or with the oldest that is retained"),
+        )
+        .arg(
+            Arg::new("count")
+                .long("count")
+                .value_name("N")
+                .value_parser(clap::value_parser!(NonZeroU64))
+                .help("Exit after N events"),
+        )
+}
+
+fn publish() -> Clap {
+    Clap::new("publish")
+        .about("Publish one event, or NDJSON from standard input")
+        .arg(
+            Arg::new("type")
+                .value_name("TYPE")
+                .required(true)
+                .help("The event's type, or - to read NDJSON"),
+        )
+        .arg(
+            Arg::new("payload")
+                .value_name("JSON")
+                .help("The payload, a JSON object [default: {}]"),
+        )
+        .arg(
+            Arg::new("url")
+                .long("url")
+                .value_name("URL")
+                .help(url_help()),
+        )
+        .arg(
+            Arg::new("topic")
+                .long("topic")
+                .value_name("TOPIC")
+                .help("Publish to this topic"),
+        )
+        .arg(
+            Arg::new("correlation-id")
+                .long("correlation-id")
+                .value_name("ID")
+                .help("Tie the event to the request with this ID"),
+        )
+        .arg(
+            Arg::new("idempotency-key")
+                .long("idempotency-key")
+                .value_name("KEY")
+                .help("A repeat with the same key publishes nothing"),
+        )
+}
+
+fn url_help() -> String {
+    format!("Address of the server [environment: STOAT_URL] [default: {DEFAULT_URL}]")
+}
+
+fn read_tail(matches: &ArgMatches, url: Option<&str>) -> Result<Tail, String> {
+    let since = match text(matches, "since") {
+        None => None,
+        Some("earliest") => Some(Since::Earliest),
+        Some(id) => Some(Since::After(visible("--since", id, 64)?)),
+    };
+    Ok(Tail {
+        url: server(matches, url)?,
+        types: list("--types", text(matches, "types"))?,
+        topics: list("--topics", text(matches, "topics"))?,
+        since,
+        count: matches.get_one::<NonZeroU64>("count").copied(),
+    })
+}
+
+fn read_publish(matches: &ArgMatches, url: Option<&str>) -> Result<Publish, String> {
+    let optional = |name: &str, limit| {
+        text(matches, name)
+            .map(|value| visible(&format!("--{name}"), value, limit))
+            .transpose()
+    };
+    let event_type = text(matches, "type").unwrap_or_default();
+    let payload = text(matches, "payload");
+    let topic = optional("topic", 128)?;
+    let correlation_id = optional("correlation-id", 128)?;
+    let input = if event_type == "-" {
+        if payload.is_some() || topic.is_some() || correlation_id.is_some() {
+            return Err(
+                "with `-` each line has its own payload, topic and correlation_id; give none here"
+                    .to_owned(),
+            );
+        }
+        Input::Stdin
+    } else {
+        let event_type = visible("TYPE", event_type, 64)?;
+        Input::Event {
+            event_type,
+            payload: payload.map(object).transpose()?,
+            topic,
+            correlation_id,
+        }
+    };
+    Ok(Publish {
+        url: server(matches, url)?,
+        input,
+        idempotency_key: optional("idempotency-key", 128)?,
+    })
+}
+
+fn server(matches: &ArgMatches, variable: Option<&str>) -> Result<ServerUrl, String> {
+    let (text, source) = match (text(matches, "url"), variable) {
+        (Some(text), _) => (text, "URL"),
+        (None, Some(text)) => (text, "STOAT_URL"),
+        (None, None) => (DEFAULT_URL, "URL"),
+    };
+    ServerUrl::parse(text).map_err(|why| format!("bad value for {source}: {why}"))
+}
+
+fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    matches.get_one::<String>(name).map(String::as_str)
+}
+
+fn list(name: &str, text: Option<&str>) -> Result<Option<Vec<String>>, String> {
+    let Some(text) = text else { return Ok(None) };
+    if text.len() > LONGEST_LIST {
+        return Err(format!(
+            "bad value for {name}: at most {LONGEST_LIST} bytes"
+        ));
+    }
+    let items = text.split(',').map(|item| visible(name, item.trim(), 130));
+    items.collect::<Result<Vec<_>, _>>().map(Some)
+}
+
+/// A text of 1 to `limit` visible ASCII characters.
+fn visible(name: &str, text: &str, limit: usize) -> Result<String, String> {
+    if text.is_empty() || text.len() > limit || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        let text = shorten(text);
+        return Err(format!(
+            "bad value for {name}: \"{text}\"; expected 1 to {limit} visible ASCII characters"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The text of a JSON object, unchanged.
+fn object(text: &str) -> Result<String, String> {
+    match serde_json::from_str::<BTreeMap<String, &RawValue>>(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!(
+            "bad value for JSON: \"{}\"; expected a JSON object such as {{\"a\":1}}",
+            shorten(text)
+        )),
+    }
+}

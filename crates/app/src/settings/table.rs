@@ -1,0 +1,159 @@
+//! The table that defines every setting once.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::kind::{
+    Count, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
+    TraceFormat,
+};
+use super::layers::Layers;
+use super::origin::Origin;
+use super::show::Line;
+use super::{SettingsError, units};
+
+use units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TIB};
+
+/// What the table says of one setting, without its type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Definition {
+    pub(super) key: &'static str,
+    pub(super) shape: Shape,
+    pub(super) value_name: &'static str,
+    pub(super) default: &'static str,
+    pub(super) secret: bool,
+    pub(super) help: &'static str,
+}
+
+impl Definition {
+    /// The flag's name, without the two dashes.
+    pub(super) fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// The environment variable's name.
+    pub(super) fn variable(&self) -> String {
+        format!("STOAT_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+/// Keys that are part of the settings' namespace but that this version cannot honour yet: to ignore
+/// them would leave a server less protected, or less durable, than its operator believes.
+pub(super) const UNSUPPORTED: &[&str] = &[
+    "publish_rate",
+    "trusted_proxies",
+    "tokens",
+    "jwt",
+    "tls_cert",
+    "tls_key",
+    "log_dir",
+    "log_max_events",
+    "log_max_bytes",
+    "log_ttl_seconds",
+    "nats_url",
+];
+
+/// Makes the struct, the table and the reader from one list of
+/// `key: type = kind, default "text", open|secret, "help";`.
+macro_rules! settings {
+    ($($key:ident: $type:ty = $kind:expr, default $default:literal, $secrecy:ident, $help:literal;)*) => {
+        /// The effective settings: parsed, in range and free of contradictions.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub struct Settings {
+            $(#[doc = $help] pub $key: $type,)*
+        }
+
+        impl Settings {
+            /// Takes each setting from the layer of the highest rank that has it.
+            pub(super) fn from_layers(layers: &Layers) -> Result<(Self, Vec<Line>), SettingsError> {
+                let mut lines = Vec::new();
+                let settings = Self {
+                    $($key: layers.value(
+                        &settings!(@define $key, $kind, $default, $secrecy, $help), &$kind, &mut lines,
+                    )?,)*
+                };
+                Ok((settings, lines))
+            }
+        }
+
+        /// Every setting, in the order of `--help` and `check-config`.
+        pub(super) fn table() -> Vec<Definition> {
+            vec![$(settings!(@define $key, $kind, $default, $secrecy, $help),)*]
+        }
+    };
+    (@define $key:ident, $kind:expr, $default:literal, $secrecy:ident, $help:literal) => {
+        Definition {
+            key: stringify!($key),
+            shape: $kind.shape(),
+            value_name: $kind.value_name(),
+            default: $default,
+            secret: settings!(@ $secrecy),
+            help: $help,
+        }
+    };
+    (@ open) => { false };
+    (@ secret) => { true };
+}
+
+settings! {
+    listen: SocketAddr = Listen, default "127.0.0.1:8765", open,
+        "Address to listen on; port 0 picks a free one";
+    ws_heartbeat_interval: Option<Duration> = Optional(time(10 * MILLISECOND, DAY)), default "30s", open,
+        "Time between heartbeat events; 0 turns them off";
+    ws_ping_interval: Duration = time(10 * MILLISECOND, DAY), default "30s", open,
+        "Time between ping frames to each client";
+    ws_pong_timeout: Duration = time(10 * MILLISECOND, 2 * DAY), default "60s", open,
+        "A client from which no frame came for this long is dropped; more than ws_ping_interval";
+    ws_write_timeout: Duration = time(10 * MILLISECOND, DAY), default "60s", open,
+        "A client that reads nothing for this long while events wait is dropped";
+    max_client_buffer: usize = size(4 * KIB, GIB), default "64KiB", open,
+        "Most memory that a client that does not read may cost";
+    ws_replay_buffer_size: usize = count(1, 100_000_000), default "10000", open,
+        "Most events kept for replay; the first bound reached evicts the oldest";
+    ws_replay_buffer_bytes: usize = size(KIB, TIB), default "64MiB", open,
+        "Most bytes of events kept for replay";
+    ws_replay_ttl_seconds: Option<Duration> = Optional(time(MILLISECOND, 3650 * DAY)), default "300s", open,
+        "Greatest age of an event kept for replay; 0: no bound by age";
+    max_event: usize = size(256, 64 * MIB), default "64KiB", open,
+        "Largest event that can be published; not over max_body";
+    max_body: usize = size(256, GIB), default "1MiB", open,
+        "Largest request body";
+    max_client_message: usize = size(125, 64 * MIB), default "16KiB", open,
+        "Largest WebSocket message taken from a client";
+    max_connections: usize = count(1, 10_000_000), default "100000", open,
+        "Most connections at a time; over it: 503";
+    max_connections_per_ip: Option<usize> = Optional(count(1, 10_000_000)), default "0", open,
+        "Most connections at a time from one address; over it: 429; 0 turns the bound off";
+    handshake_timeout: Duration = time(10 * MILLISECOND, HOUR), default "10s", open,
+        "Most time from accepting a connection to the answer to its handshake";
+    body_timeout: Duration = time(10 * MILLISECOND, HOUR), default "30s", open,
+        "Most time for a request's body";
+    drain_timeout: Duration = time(0, HOUR), default "10s", open,
+        "Most time for a clean shutdown; 0 does not wait";
+    idempotency_ttl: Duration = time(MILLISECOND, 7 * DAY), default "600s", open,
+        "How long a repeated Idempotency-Key gets the first answer";
+    allowed_origins: Vec<Origin> = Origins, default "", open,
+        "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
+    allow_anonymous: bool = Switch, default "false", open,
+        "Listen on an address that others can reach although no token is configured";
+    log_format: LogFormat = TraceFormat, default "auto", open,
+        "Form of the log lines on standard error: auto, text or json; auto is text";
+    log_level: String = Level, default "info", open,
+        "Least level logged (off, error, warn, info, debug, trace), or directives: info,stoat_app=debug";
+}
+
+const fn time(min_nanos: u64, max_nanos: u64) -> Time {
+    Time {
+        min: Duration::from_nanos(min_nanos),
+        max: Duration::from_nanos(max_nanos),
+    }
+}
+
+const fn size(min: u64, max: u64) -> Size {
+    Size { min, max }
+}
+
+const fn count(min: usize, max: usize) -> Count {
+    Count { min, max }
+}

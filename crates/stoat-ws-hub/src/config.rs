@@ -1,0 +1,64 @@
+//! The hub's settings.
+
+use std::time::Duration;
+
+/// How a [`ConnectionManager`](crate::ConnectionManager) treats its connections.
+///
+/// ```
+/// use std::time::Duration;
+/// use stoat_ws_hub::HubConfig;
+///
+/// let mut config = HubConfig::default();
+/// config.heartbeat_interval = Some(Duration::from_secs(10));
+/// config.allowed_origins = vec!["https://app.example.com".into()];
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HubConfig {
+    /// How often the heartbeat event is sent; `None` turns it off. 30 s by default.
+    pub heartbeat_interval: Option<Duration>,
+    /// How often each connection is sent a ping frame. 30 s by default.
+    pub ping_interval: Duration,
+    /// A connection from which no frame at all came for this long is dropped.
+    /// 60 s by default.
+    pub pong_timeout: Duration,
+    /// A connection that takes no byte for this long, while there is something to
+    /// send, is dropped. 60 s by default.
+    pub write_timeout: Duration,
+    /// How long the upgrade may take after the 101, and the peer's half of a
+    /// closing handshake after ours. 10 s by default.
+    pub handshake_timeout: Duration,
+    /// The most bytes of answers (pongs) that are kept for one client that does
+    /// not read them, at least 1 KiB; beyond that it is not read from either.
+    /// 64 KiB by default. Events are not buffered per client at all.
+    pub max_client_buffer: usize,
+    /// The longest message of a client in bytes; beyond it the connection is
+    /// closed with 1009. 16 KiB by default.
+    pub max_client_message: usize,
+    /// The most connections at a time; beyond it handshakes are answered 503.
+    /// 100,000 by default.
+    pub max_connections: usize,
+    /// The most connections at a time from one address; beyond it handshakes are
+    /// answered 429. `None`, the default, for no such limit.
+    pub max_connections_per_ip: Option<usize>,
+    /// The origins (`https://app.example.com`) whose pages may connect, beside
+    /// those that the request's own `Host` names. Empty by default.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Some(Duration::from_secs(30)),
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(10),
+            max_client_buffer: 64 << 10,
+            max_client_message: 16 << 10,
+            max_connections: 100_000,
+            max_connections_per_ip: None,
+            allowed_origins: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Reading the WebSocket protocol, without a socket: bytes in, messages and answers out.
+
+use std::io::{self, Read, Write};
+
+use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use hyper_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use hyper_tungstenite::tungstenite::{Bytes, Error, Message, WebSocket};
+
+use super::frame_guard::FrameGuard;
+use crate::close::Close;
+
+/// tungstenite over two byte queues in place of a socket. Each of its writes lands
+/// whole in the output, so the output always ends at a frame boundary.
+pub(super) struct Protocol {
+    socket: WebSocket<Pipe>,
+    guard: FrameGuard,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Our Close frame is in the output; the peer's has not come.
+    CloseSent,
+    /// The peer's Close frame has come, and ours is in the output.
+    Closed,
+}
+
+/// What the peer said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// A complete text message.
+    Text(String),
+    /// A complete binary message.
+    Binary,
+}
+
+#[derive(Debug, Default)]
+struct Pipe {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Protocol {
+    pub(super) fn new(max_message: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(512)
+            .write_buffer_size(0)
+            .max_message_size(Some(max_message))
+            .max_frame_size(Some(max_message));
+        Self {
+            socket: WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config)),
+            guard: FrameGuard::new(max_message),
+            state: State::Open,
+        }
+    }
+
+    /// Takes bytes from the peer, hands its messages to `on_message`, and queues
+    /// the answers to its pings and to its Close. Returns how many frames ended.
+    ///
+    /// # Errors
+    /// With what to close the connection; the input after the fault is dropped.
+    pub(super) fn receive(
+        &mut self,
+        input: &[u8],
+        mut on_message: impl FnMut(Incoming),
+    ) -> Result<usize, Close> {
+        if self.state == State::Closed {
+            return Ok(0);
+        }
+        let verdict = self.guard.check(input);
+        self.socket
+            .get_mut()
+            .input
+            .extend_from_slice(&input[..verdict.good]);
+        self.read_messages(&mut on_message)?;
+        match verdict.refused {
+            Some(close) if self.state != State::Closed => Err(close),
+            _ => Ok(verdict.frames),
+        }
+    }
+
+    fn read_messages(&mut self, on_message: &mut impl FnMut(Incoming)) -> Result<(), Close> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) if self.state == State::Open => {
+                    on_message(Incoming::Text(text.as_str().to_owned()));
+                }
+                Ok(Message::Binary(_)) if self.state == State::Open => on_message(Incoming::Binary),
+                Ok(Message::Close(_)) => {
+                    self.state = State::Closed;
+                    // Queues our half where the peer closed first.
+                    let _ = self.socket.flush();
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Error::Capacity(_)) => return Err(Close::message_too_big()),
+                Err(Error::Utf8(_)) => return Err(Close::invalid_utf8()),
+                Err(_) => return Err(Close::protocol_error("broken frame")),
+            }
+        }
+    }
+
+    /// Queues a text message.
+    pub(super) fn send_text(&mut self, text: &'static str) {
+        if self.state == State::Open {
+            // The pipe takes everything, so this fails only after a Close.
+            let _ = self.socket.send(Message::text(text));
+        }
+    }
+
+    /// Queues a ping.
+    pub(super) fn send_ping(&mut self) {
+        if self.state == State::Open {
+            let _ = self.socket.send(Message::Ping(Bytes::new()));
+        }
+    }
+
+    /// Queues our Close frame, unless there was one.
+    pub(super) fn close(&mut self, close: &Close) {
+        if self.state == State::Open {
+            self.state = State::CloseSent;
+            let reason: &str = &close.text;
+            let frame = CloseFrame {
+                code: CloseCode::from(close.code),
+                reason: reason.into(),
+            };
+            let _ = self.socket.close(Some(frame));
+        }
+    }
+
+    /// Both Close frames have been exchanged, once the output is written.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// The queued output, whole frames, in bytes.
+    pub(super) fn output_len(&self) -> usize {
+        self.socket.get_ref().output.len()
+    }
+
+    /// Takes the queued output.
+    pub(super) fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.socket.get_mut().output)
+    }
+
+    /// Puts output back that was taken and not begun.
+    pub(super) fn put_back(&mut self, mut earlier: Vec<u8>) {
+        let output = &mut self.socket.get_mut().output;
+        earlier.append(output);
+        *output = earlier;
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = buffer.len().min(self.input.len());
+        buffer[..len].copy_from_slice(&self.input[..len]);
+        self.input.drain(..len);
+        if self.input.is_empty() {
+            // An idle connection keeps no buffer.
+            self.input = Vec::new();
+        }
+        Ok(len)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [9, 8, 7, 6];
+        let mut frame = vec![first, 0x80 | u8::try_from(payload.len()).unwrap()];
+        frame.extend(mask);
+        frame.extend(
+            payload
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, key)| byte ^ key),
+        );
+        frame
+    }
+
+    fn receive(protocol: &mut Protocol, input: &[u8]) -> (Vec<Incoming>, Result<usize, Close>) {
+        let mut messages = Vec::new();
+        let result = protocol.receive(input, |message| messages.push(message));
+        (messages, result)
+    }
+
+    #[test]
+    fn messages_and_pongs() {
+        let mut protocol = Protocol::new(1000);
+        let mut input = masked(0x81, b"hello");
+        input.extend(masked(0x89, b"beat"));
+        input.extend(masked(0x01, b"in "));
+        input.extend(masked(0x80, b"two"));
+        input.extend(masked(0x82, b"x"));
+        let (messages, result) = receive(&mut protocol, &input);
+        assert_eq!(
+            messages,
+            [
+                Incoming::Text("hello".into()),
+                Incoming::Text("in two".into()),
+                Incoming::Binary
+            ]
+        );
+        assert_eq!(result, Ok(5));
+        assert_eq!(protocol.take_output(), b"\x8a\x04beat");
+    }
+
+    #[test]
+    fn a_close_is_echoed_and_ends_it() {
+        let mut protocol = Protocol::new(1000);
+        let mut input = masked(0x88, b"\x03\xe8bye");
+        input.extend(masked(0x81, b"too late"));
+        let (messages, result) = receive(&mut protocol, &input);
+        assert!(messages.is_empty() && result.is_ok());
+        assert!(protocol.is_closed());
+        assert_eq!(protocol.take_output(), b"\x88\x05\x03\xe8bye");
+        assert_eq!(receive(&mut protocol, b"anything").1, Ok(0));
+    }
+
+    #[test]
+    fn our_close_waits_for_theirs() {
+        let mut protocol = Protocol::new(1000);
+        protocol.close(&Close::by_operator());
+        protocol.close(&Close::no_pong());
+        assert_eq!(protocol.take_output()[..4], [0x88, 24, 0x03, 0xf0]);
+        assert!(!protocol.is_closed());
+        protocol.send_text("not any more");
+        protocol.send_ping();
+        // What was under way is read and ignored.
+        let (messages, _) = receive(&mut protocol, &masked(0x81, b"under way"));
+        assert!(messages.is_empty());
+        receive(&mut protocol, &masked(0x88, b"\x03\xf0"))
+            .1
+            .unwrap();
+        assert!(protocol.is_closed());
+        assert_eq!(protocol.output_len(), 0);
+    }
+
+    #[test]
+    fn faults_have_their_codes() {
+        let code = |input: &[u8]| receive(&mut Protocol::new(1000), input).1.unwrap_err().code;
+        assert_eq!(code(&masked(0x81, b"\xff")), 1007);
+        assert_eq!(code(&masked(0x88, b"x")), 1002);
+        assert_eq!(code(&[0x81, 0x01]), 1002);
+        assert_eq!(code(&[0x81, 0x80 | 126, 0xff, 0xff]), 1009);
+        // What came in order before the fault is heard.
+        let mut input = masked(0x81, b"good");
+        input.push(0xff);
+        let (messages, result) = receive(&mut Protocol::new(1000), &input);
+        assert_eq!((messages.len(), result.unwrap_err().code), (1, 1002));
+    }
+
+    #[test]
+    fn output_put_back_stays_in_order() {
+        let mut protocol = Protocol::new(1000);
+        protocol.send_ping();
+        let taken = protocol.take_output();
+        protocol.send_text("x");
+        protocol.put_back(taken);
+        assert_eq!(protocol.take_output(), b"\x89\x00\x81\x01x");
+    }
+
+    proptest! {
+        #[test]
+        fn any_input_in_any_pieces_is_survived(
+            input in proptest::collection::vec(any::<u8>(), 0..400),
+            step in 1usize..50,
+        ) {
+            let mut protocol = Protocol::new(200);
+            for piece in input.chunks(step) {
+                if let (_, Err(close)) = receive(&mut protocol, piece) {
+                    protocol.close(&close);
+                    break;
+                }
+            }
+            prop_assert!(protocol.output_len() < 4096);
+        }
+    }
+}

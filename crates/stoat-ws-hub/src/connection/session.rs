@@ -1,0 +1,381 @@
+//! One connection without its socket: what to send next, and what to make of what comes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use stoat_events::{
+    EncodedEvent, EventLog, Filter, Gap, GapReason, LogEntry, ReadLimit, ReadStatus, Timestamp,
+    heartbeat,
+};
+
+use super::control::{Control, PONG};
+use super::deadlines::{Deadline, Deadlines};
+use super::protocol::{Incoming, Protocol};
+use crate::close::Close;
+use crate::heartbeat::Beat;
+use crate::registry::{Member, Order};
+use crate::stats::Counters;
+use crate::{DisconnectReason, HubConfig};
+
+/// The most chunks and bytes that are lined up for one write.
+pub(super) const MAX_CHUNKS: usize = 128;
+const MAX_BYTES: usize = 256 << 10;
+/// The most events that are looked at in one go when the filter takes none of them.
+const MAX_SCANNED: usize = 4096;
+/// How long the peer has to answer our Close.
+const CLOSE_ANSWER: Duration = Duration::from_secs(2);
+
+/// The state of one connection. Does no I/O, reads no clock, waits for nothing.
+pub(super) struct Session {
+    protocol: Protocol,
+    member: Arc<Member>,
+    filter: Arc<Filter>,
+    deadlines: Deadlines,
+    max_client_buffer: usize,
+    /// Lined up for the socket; only the first chunk may have been begun.
+    queue: VecDeque<Chunk>,
+    /// Bytes of the first chunk that the socket has taken.
+    begun: usize,
+    /// Sequence number of the last event that was lined up or passed over.
+    cursor: u64,
+    gap: Option<Gap>,
+    beat_seen: u64,
+    phase: Phase,
+    scratch: Vec<LogEntry>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    /// Everything up to this position goes out, then the Close.
+    Leaving(Close, u64),
+    /// A Close is in the output: ours for this reason, or the answer to theirs.
+    Closing(DisconnectReason),
+}
+
+/// A piece of output that is written whole before another begins.
+enum Chunk {
+    Control(Vec<u8>),
+    Entry(LogEntry),
+    Gap(EncodedEvent, Gap),
+    Beat {
+        event: Arc<EncodedEvent>,
+        seen_before: u64,
+    },
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Control(bytes) => bytes,
+            Self::Entry(entry) => entry.encoded().ws_frame(),
+            Self::Gap(event, _) => event.ws_frame(),
+            Self::Beat { event, .. } => event.ws_frame(),
+        }
+    }
+}
+
+/// What a session reads of the hub.
+pub(super) struct Surroundings<'a> {
+    pub(super) log: &'a dyn EventLog,
+    pub(super) beat: Option<&'a Arc<Beat>>,
+}
+
+/// How a deadline ends a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Throw away what the peer has not taken.
+    Abort(DisconnectReason),
+    /// Everything is with the kernel; leave the rest to it.
+    LetGo(DisconnectReason),
+}
+
+impl Session {
+    pub(super) fn new(
+        member: Arc<Member>,
+        gap: Option<Gap>,
+        beat_seen: u64,
+        config: &HubConfig,
+        now: Instant,
+    ) -> Self {
+        Self {
+            protocol: Protocol::new(config.max_client_message),
+            filter: member.filter(),
+            cursor: member.cursor.load(Relaxed),
+            member,
+            deadlines: Deadlines::new(config, now),
+            max_client_buffer: config.max_client_buffer.max(1024),
+            queue: VecDeque::new(),
+            begun: 0,
+            gap,
+            beat_seen,
+            phase: Phase::Open,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Lines up what is to be sent next, in this order: answers to the peer, since
+    /// they are short and it waits; a gap, since it stands before the events that
+    /// follow it; events; the heartbeat, at its position among the events; the Close.
+    pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) {
+        self.line_up_output();
+        if matches!(self.phase, Phase::Closing(_)) {
+            return;
+        }
+        self.line_up_gap(hub);
+        let caught_up = self.line_up_events(hub);
+        self.member.cursor.store(self.cursor, Relaxed);
+        if let Phase::Leaving(close, after) = &self.phase
+            && (self.cursor >= *after || caught_up)
+        {
+            let close = close.clone();
+            self.close(&close, now);
+            self.line_up_output();
+        }
+    }
+
+    /// The bytes that are lined up, one slice a chunk.
+    pub(super) fn output(&self) -> impl Iterator<Item = &[u8]> {
+        let begun = self.begun;
+        let first = self.queue.front().map(move |chunk| &chunk.bytes()[begun..]);
+        first
+            .into_iter()
+            .chain(self.queue.iter().skip(1).map(Chunk::bytes))
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The socket took this many bytes.
+    pub(super) fn written(&mut self, bytes: usize, counters: &Counters, now: Instant) {
+        self.deadlines.write_progressed();
+        self.member.bytes_sent.fetch_add(bytes as u64, Relaxed);
+        counters.sent_bytes.fetch_add(bytes as u64, Relaxed);
+        self.begun += bytes;
+        while let Some(chunk) = self.queue.front() {
+            let len = chunk.bytes().len();
+            if self.begun < len {
+                break;
+            }
+            self.begun -= len;
+            match self.queue.pop_front() {
+                Some(Chunk::Entry(entry)) => {
+                    counters.delivered_after(now.saturating_duration_since(entry.accepted_at()));
+                }
+                Some(Chunk::Gap(_, gap)) => counters.gap(gap.reason),
+                _ => {}
+            }
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// The socket takes no more: all but the first chunk goes back to where it came
+    /// from, so that a client that does not read holds one event at most.
+    pub(super) fn stalled(&mut self, now: Instant) {
+        self.deadlines.write_stalled(now);
+        while self.queue.len() > 1 {
+            match self.queue.pop_back() {
+                Some(Chunk::Control(bytes)) => self.protocol.put_back(bytes),
+                Some(Chunk::Entry(entry)) => self.cursor = entry.sequence() - 1,
+                Some(Chunk::Gap(_, gap)) => self.gap = Some(gap),
+                Some(Chunk::Beat { seen_before, .. }) => self.beat_seen = seen_before,
+                None => break,
+            }
+        }
+        self.queue.shrink_to(1);
+        self.member.cursor.store(self.cursor, Relaxed);
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.deadlines.is_stalled()
+    }
+
+    /// Whether more input is welcome: not while the answers to earlier input pile up.
+    pub(super) fn wants_input(&self) -> bool {
+        let begun = self.queue.iter().map(|chunk| match chunk {
+            Chunk::Control(bytes) => bytes.len(),
+            _ => 0,
+        });
+        self.protocol.output_len() + begun.sum::<usize>() < self.max_client_buffer
+    }
+
+    /// Takes bytes from the peer.
+    pub(super) fn received(&mut self, input: &[u8], counters: &Counters, now: Instant) {
+        let mut messages = Vec::new();
+        let result = self
+            .protocol
+            .receive(input, |message| messages.push(message));
+        for message in messages {
+            self.heard(message, counters);
+        }
+        match result {
+            Ok(frames) if frames > 0 => self.deadlines.frame_received(now),
+            Ok(_) => {}
+            Err(close) => self.close(&close, now),
+        }
+        if self.protocol.is_closed() && !matches!(self.phase, Phase::Closing(_)) {
+            self.phase = Phase::Closing(DisconnectReason::ClientClosed);
+            self.deadlines.closing(now + CLOSE_ANSWER);
+        }
+    }
+
+    /// Obeys an order. Says what to count where the socket is to be let go at once.
+    pub(super) fn obey(&mut self, order: Order, now: Instant) -> Option<DisconnectReason> {
+        match (order, &self.phase) {
+            (Order::Abort(reason), _) => return Some(reason),
+            (_, Phase::Closing(_)) => {}
+            (Order::Close(close), _) => self.close(&close, now),
+            (Order::CloseAfter(close, after), _) => self.phase = Phase::Leaving(close, after),
+        }
+        None
+    }
+
+    /// When to call [`tick`](Self::tick) at the latest.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadlines.next()
+    }
+
+    /// Looks at the deadlines; says whether and how the connection ends.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<Due> {
+        match self.deadlines.due(now)? {
+            // A ping that the peer has not taken yet is enough.
+            Deadline::Ping if self.protocol.output_len() == 0 => self.protocol.send_ping(),
+            Deadline::Ping => {}
+            Deadline::NoPong => self.close(&Close::no_pong(), now),
+            Deadline::WriteStalled => return Some(Due::Abort(DisconnectReason::WriteTimeout)),
+            Deadline::CloseUnanswered if self.has_output() => {
+                return Some(Due::Abort(self.reason()));
+            }
+            Deadline::CloseUnanswered => return Some(Due::LetGo(self.reason())),
+        }
+        None
+    }
+
+    /// The closing handshake is done and everything is written.
+    pub(super) fn is_over(&self) -> bool {
+        self.protocol.is_closed() && self.queue.is_empty() && self.protocol.output_len() == 0
+    }
+
+    /// What to count for a connection that ends as things are now.
+    pub(super) fn reason(&self) -> DisconnectReason {
+        match &self.phase {
+            Phase::Closing(reason) => *reason,
+            Phase::Leaving(close, _) => close.reason,
+            Phase::Open => DisconnectReason::ConnectionLost,
+        }
+    }
+
+    fn heard(&mut self, message: Incoming, counters: &Counters) {
+        let control = match &message {
+            Incoming::Text(text) => Control::parse(text),
+            Incoming::Binary => None,
+        };
+        match control {
+            Some(Control::Subscribe(filter)) => {
+                self.filter = Arc::new(filter);
+                self.member.set_filter(Arc::clone(&self.filter));
+            }
+            Some(Control::Ping) => self.protocol.send_text(PONG),
+            None => {
+                counters.ignored_messages.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    fn close(&mut self, close: &Close, now: Instant) {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            self.protocol.close(close);
+            self.phase = Phase::Closing(close.reason);
+            self.deadlines.closing(now + CLOSE_ANSWER);
+        }
+    }
+
+    fn line_up_output(&mut self) {
+        if self.protocol.output_len() > 0 {
+            self.queue
+                .push_back(Chunk::Control(self.protocol.take_output()));
+        }
+    }
+
+    fn line_up_gap(&mut self, hub: &Surroundings<'_>) {
+        if let Some(gap) = self.gap.take() {
+            let bounds = hub.log.bounds();
+            // More may have been evicted since the gap was found.
+            self.cursor = self.cursor.max(bounds.before_oldest());
+            let event = gap.encode(&bounds, Timestamp::now());
+            self.queue.push_back(Chunk::Gap(event, gap));
+        }
+    }
+
+    /// Returns whether the cursor reached the end of the log.
+    fn line_up_events(&mut self, hub: &Surroundings<'_>) -> bool {
+        let mut bytes = 0;
+        let mut scanned = 0;
+        loop {
+            let beat = hub.beat.filter(|beat| beat.number > self.beat_seen);
+            if let Some(beat) = beat
+                && beat.sequence <= self.cursor
+            {
+                self.line_up_beat(beat, hub);
+                continue;
+            }
+            if self.queue.len() >= MAX_CHUNKS || bytes >= MAX_BYTES || scanned >= MAX_SCANNED {
+                return false;
+            }
+            let limit = ReadLimit {
+                events: MAX_CHUNKS - self.queue.len(),
+                bytes: MAX_BYTES - bytes,
+            };
+            self.scratch.clear();
+            match hub.log.read(self.cursor, limit, &mut self.scratch) {
+                ReadStatus::Evicted => {
+                    let reached = hub.log.bounds().id(self.cursor).to_string();
+                    self.gap = Some(Gap::new(GapReason::Lagged, &reached));
+                    self.line_up_gap(hub);
+                }
+                ReadStatus::Read if self.scratch.is_empty() => {
+                    self.scratch = Vec::new();
+                    return true;
+                }
+                ReadStatus::Read => {
+                    // Events after the beat's position wait until the beat is lined up.
+                    let last = beat.map_or(u64::MAX, |beat| beat.sequence);
+                    for entry in self.scratch.drain(..) {
+                        if entry.sequence() > last {
+                            break;
+                        }
+                        self.cursor = entry.sequence();
+                        scanned += 1;
+                        let encoded = entry.encoded();
+                        if self.filter.matches(encoded.event_type(), encoded.topic()) {
+                            bytes += encoded.ws_frame().len();
+                            self.queue.push_back(Chunk::Entry(entry));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lines up a beat for a reader at its position or beyond.
+    fn line_up_beat(&mut self, beat: &Arc<Beat>, hub: &Surroundings<'_>) {
+        let event = if beat.sequence == self.cursor {
+            Arc::clone(&beat.event)
+        } else {
+            // Events overtook the beat: with its ID, a resume would repeat them.
+            let id = hub.log.bounds().id(self.cursor);
+            Arc::new(heartbeat(id, beat.at))
+        };
+        let seen_before = std::mem::replace(&mut self.beat_seen, beat.number);
+        self.queue.push_back(Chunk::Beat { event, seen_before });
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,389 @@
+//! Who is connected: the map of connections, admission to it, and orders to its members.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use serde::{Serialize, Serializer};
+use stoat_events::{Filter, Timestamp};
+use tokio::sync::Notify;
+
+use crate::close::Close;
+use crate::stats::Counters;
+use crate::{DisconnectReason, HandshakeError, HubConfig};
+
+/// Names a connection for as long as the manager lives; never used twice.
+///
+/// ```
+/// use stoat_ws_hub::ConnectionId;
+///
+/// let id: ConnectionId = "17".parse().unwrap();
+/// assert_eq!(id.to_string(), "17");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// As a string, since JavaScript reads large numbers inexactly.
+impl Serialize for ConnectionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What is known of one connection; see [`ConnectionManager::list`](crate::ConnectionManager::list).
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Its name.
+    pub id: ConnectionId,
+    /// Where it comes from.
+    pub remote_addr: SocketAddr,
+    /// When its handshake was accepted.
+    pub connected_since: Timestamp,
+    /// The `User-Agent` of its handshake, at most 256 characters of it.
+    pub user_agent: Option<Box<str>>,
+    /// What it wants to see.
+    pub filters: Filter,
+    /// Events of the log that it has not got past yet.
+    pub lag_events: u64,
+    /// Bytes handed to the kernel for it after its handshake.
+    pub bytes_sent: u64,
+}
+
+/// What the hub tells a connection's task to do.
+#[derive(Debug, Clone)]
+pub(crate) enum Order {
+    /// Close now, at the next frame boundary.
+    Close(Close),
+    /// Send everything up to this position of the log, then close.
+    CloseAfter(Close, u64),
+    /// Let go of the socket at once.
+    Abort(DisconnectReason),
+}
+
+/// The part of a connection that others than its task can see.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: ConnectionId,
+    remote_addr: SocketAddr,
+    connected_since: Timestamp,
+    user_agent: Option<Box<str>>,
+    filter: Mutex<Arc<Filter>>,
+    pub(crate) cursor: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    order: Mutex<Option<Order>>,
+    ordered: Notify,
+}
+
+impl Member {
+    pub(crate) fn filter(&self) -> Arc<Filter> {
+        Arc::clone(&lock(&self.filter))
+    }
+
+    pub(crate) fn set_filter(&self, filter: Arc<Filter>) {
+        *lock(&self.filter) = filter;
+    }
+
+    /// Gives an order; a later one replaces one that was not yet taken.
+    pub(crate) fn give(&self, order: Order) {
+        *lock(&self.order) = Some(order);
+        self.ordered.notify_one();
+    }
+
+    /// Waits for an order. Cancel safe: an order stays until it is taken.
+    pub(crate) async fn ordered(&self) -> Option<Order> {
+        self.ordered.notified().await;
+        lock(&self.order).take()
+    }
+
+    fn info(&self, newest: u64) -> ConnectionInfo {
+        ConnectionInfo {
+            id: self.id,
+            remote_addr: self.remote_addr,
+            connected_since: self.connected_since,
+            user_agent: self.user_agent.clone(),
+            filters: (*self.filter()).clone(),
+            lag_events: newest.saturating_sub(self.cursor.load(Ordering::Relaxed)),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A newcomer, before it has a name.
+pub(crate) struct Newcomer {
+    pub(crate) remote_addr: SocketAddr,
+    pub(crate) user_agent: Option<Box<str>>,
+    pub(crate) filter: Filter,
+    pub(crate) cursor: u64,
+}
+
+/// All connections, from before their 101 until their task has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    members: DashMap<ConnectionId, Arc<Member>>,
+    /// Counted only where a limit is set.
+    per_address: DashMap<IpAddr, usize>,
+    active: AtomicUsize,
+    next_id: AtomicU64,
+    emptied: Notify,
+    pub(crate) counters: Counters,
+}
+
+impl Registry {
+    /// Takes a place within the limits.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        remote_addr: SocketAddr,
+        config: &HubConfig,
+    ) -> Result<Place, HandshakeError> {
+        let below = |active: usize| (active < config.max_connections).then_some(active + 1);
+        self.active
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, below)
+            .map_err(|_| HandshakeError::capacity())?;
+        let mut place = Place {
+            registry: Arc::clone(self),
+            address: None,
+        };
+        if let Some(limit) = config.max_connections_per_ip {
+            let address = remote_addr.ip().to_canonical();
+            let mut count = self.per_address.entry(address).or_insert(0);
+            if *count >= limit {
+                return Err(HandshakeError::capacity_per_address());
+            }
+            *count += 1;
+            place.address = Some(address);
+        }
+        Ok(place)
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<Arc<Member>> {
+        self.members.get(&id).map(|member| Arc::clone(&member))
+    }
+
+    /// A copy of the members, in the order in which they came.
+    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
+        let mut members: Vec<_> = self
+            .members
+            .iter()
+            .map(|entry| Arc::clone(&entry))
+            .collect();
+        members.sort_unstable_by_key(|member| member.id);
+        members
+    }
+
+    pub(crate) fn list(&self, newest: u64) -> Vec<ConnectionInfo> {
+        self.members()
+            .iter()
+            .map(|member| member.info(newest))
+            .collect()
+    }
+
+    /// Waits until nobody is connected.
+    pub(crate) async fn wait_until_empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Before the look at the count, so that no departure is missed.
+            emptied.as_mut().enable();
+            if self.active() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+/// A place that a connection may take; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    registry: Arc<Registry>,
+    address: Option<IpAddr>,
+}
+
+impl Place {
+    /// Makes the newcomer a member. O(1).
+    pub(crate) fn register(self, newcomer: Newcomer) -> Membership {
+        let registry = &self.registry;
+        let id = ConnectionId(registry.next_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let member = Arc::new(Member {
+            id,
+            remote_addr: newcomer.remote_addr,
+            connected_since: Timestamp::now(),
+            user_agent: newcomer.user_agent,
+            filter: Mutex::new(Arc::new(newcomer.filter)),
+            cursor: AtomicU64::new(newcomer.cursor),
+            bytes_sent: AtomicU64::new(0),
+            order: Mutex::new(None),
+            ordered: Notify::new(),
+        });
+        registry.members.insert(id, Arc::clone(&member));
+        registry.counters.connects.fetch_add(1, Ordering::Relaxed);
+        Membership {
+            member,
+            reason: DisconnectReason::Panic,
+            place: self,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            self.registry
+                .per_address
+                .remove_if_mut(&address, |_, count| {
+                    *count -= 1;
+                    *count == 0
+                });
+        }
+        if self.registry.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.registry.emptied.notify_waiters();
+        }
+    }
+}
+
+/// A member's presence in the registry; it ends when this is dropped, whatever
+/// became of its task.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) member: Arc<Member>,
+    /// What is counted at the end.
+    reason: DisconnectReason,
+    place: Place,
+}
+
+impl Membership {
+    /// Ends the membership with a reason other than a panic.
+    pub(crate) fn end(mut self, reason: DisconnectReason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let registry = &self.place.registry;
+        registry.members.remove(&self.member.id);
+        registry.counters.disconnected(self.reason);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one of these locks is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RejectReason;
+
+    fn newcomer() -> Newcomer {
+        Newcomer {
+            remote_addr: ([127, 0, 0, 1], 1).into(),
+            user_agent: None,
+            filter: Filter::all(),
+            cursor: 3,
+        }
+    }
+
+    fn count(registry: &Registry, wanted: DisconnectReason) -> u64 {
+        let stats = registry.counters.snapshot(0);
+        stats
+            .disconnects
+            .into_iter()
+            .find(|(reason, _)| *reason == wanted)
+            .unwrap()
+            .1
+    }
+
+    #[test]
+    fn members_come_and_go() {
+        let registry = Arc::new(Registry::default());
+        let config = HubConfig::default();
+        let join = || {
+            registry
+                .admit(newcomer().remote_addr, &config)
+                .unwrap()
+                .register(newcomer())
+        };
+        let (first, second) = (join(), join());
+        assert_eq!((registry.active(), registry.members().len()), (2, 2));
+        let infos = registry.list(10);
+        assert!(infos[0].id < infos[1].id);
+        assert_eq!(infos[0].lag_events, 7);
+
+        let id = first.member.id;
+        first.end(DisconnectReason::Operator);
+        assert!(registry.find(id).is_none());
+        drop(second);
+        assert_eq!((registry.active(), registry.members().len()), (0, 0));
+        assert_eq!(count(&registry, DisconnectReason::Operator), 1);
+        assert_eq!(count(&registry, DisconnectReason::Panic), 1);
+    }
+
+    #[test]
+    fn limits_hold_and_places_come_back() {
+        let registry = Arc::new(Registry::default());
+        let config = HubConfig {
+            max_connections: 2,
+            max_connections_per_ip: Some(1),
+            ..HubConfig::default()
+        };
+        let address = |last| SocketAddr::from(([10, 0, 0, last], 1));
+        let reason = |result: Result<Place, HandshakeError>| result.unwrap_err().reason();
+
+        let first = registry.admit(address(1), &config).unwrap();
+        assert_eq!(
+            reason(registry.admit(address(1), &config)),
+            RejectReason::CapacityPerAddress
+        );
+        let mapped = SocketAddr::new(IpAddr::V6([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1].into()), 1);
+        assert_eq!(
+            reason(registry.admit(mapped, &config)),
+            RejectReason::CapacityPerAddress
+        );
+        let second = registry.admit(address(2), &config).unwrap();
+        assert_eq!(
+            reason(registry.admit(address(3), &config)),
+            RejectReason::Capacity
+        );
+        drop((first, second));
+        assert_eq!(registry.active(), 0);
+        assert!(registry.per_address.is_empty());
+        assert!(registry.admit(address(1), &config).is_ok());
+    }
+
+    #[tokio::test]
+    async fn waiting_for_the_last_to_leave() {
+        let registry = Arc::new(Registry::default());
+        registry.wait_until_empty().await;
+        let place = registry
+            .admit(newcomer().remote_addr, &HubConfig::default())
+            .unwrap();
+        let membership = place.register(newcomer());
+        let leave = async { membership.end(DisconnectReason::ClientClosed) };
+        tokio::join!(biased; registry.wait_until_empty(), leave);
+        assert_eq!(registry.active(), 0);
+    }
+}

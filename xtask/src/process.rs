@@ -1,0 +1,112 @@
+//! Starts other programs: no shell between us and them, and every failure names the command.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::{Result, workspace};
+
+/// A program about to run in the workspace root.
+pub(crate) struct Process {
+    command: Command,
+    line: String,
+}
+
+/// `cargo`, the same one that runs us.
+pub(crate) fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Process {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    Process::new(Path::new(&program), "cargo", args)
+}
+
+/// Any other program, looked up in `PATH` unless it is a path.
+pub(crate) fn program<'a>(
+    program: impl AsRef<Path>,
+    args: impl IntoIterator<Item = &'a str>,
+) -> Process {
+    let program = program.as_ref();
+    Process::new(program, &program.display().to_string(), args)
+}
+
+impl Process {
+    fn new<'a>(program: &Path, shown: &str, args: impl IntoIterator<Item = &'a str>) -> Self {
+        let args: Vec<&str> = args.into_iter().collect();
+        let mut command = Command::new(program);
+        command
+            .args(&args)
+            .current_dir(workspace::root())
+            .env("PATH", path_with_own_tools());
+        // `cargo run` describes the package xtask in the environment. Build scripts that
+        // watch these variables would be built anew at each change between us and a
+        // `cargo` called by hand.
+        for (name, _) in std::env::vars_os() {
+            let Some(text) = name.to_str() else { continue };
+            if [
+                "CARGO_PKG_",
+                "CARGO_MANIFEST_",
+                "CARGO_BIN_",
+                "CARGO_CRATE_",
+            ]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+            {
+                command.env_remove(&name);
+            }
+        }
+        Self {
+            command,
+            line: [&[shown], args.as_slice()].concat().join(" "),
+        }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs in this folder instead of the workspace root.
+    pub(crate) fn within(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Shows the command, runs it with our streams, and fails unless it succeeds.
+    pub(crate) fn run(mut self) -> Result {
+        println!("$ {}", self.line);
+        let status = self
+            .command
+            .status()
+            .map_err(|error| format!("cannot start `{}`: {error}", self.line))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("`{}` failed ({status})", self.line).into())
+        }
+    }
+
+    /// Runs silently; its standard output when it succeeds.
+    pub(crate) fn output(mut self) -> Result<String> {
+        let output = self
+            .command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("cannot start `{}`: {error}", self.line))?;
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout)?)
+        } else {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(format!("`{}` failed ({}): {}", self.line, output.status, why.trim()).into())
+        }
+    }
+
+    /// Runs silently; whether it is there and succeeds.
+    pub(crate) fn works(self) -> bool {
+        self.output().is_ok()
+    }
+}
+
+/// Tools that `setup` installed are found before those of the machine.
+fn path_with_own_tools() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = workspace::tools().join("bin");
+    std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&path))).unwrap_or(path)
+}

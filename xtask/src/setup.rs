@@ -1,0 +1,179 @@
+//! `setup`: what the tests need beyond Rust and a C compiler; does nothing where it is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::workspace::{root, tools};
+use crate::{Result, process};
+
+/// Asks for cargo-nextest to be compiled where it is missing; that takes minutes.
+pub(crate) const INSTALL_NEXTEST: &str = "STOAT_INSTALL_NEXTEST";
+
+pub(crate) fn run() -> Result {
+    system_packages()?;
+    python_packages()?;
+    node_packages()?;
+    nextest()
+}
+
+pub(crate) fn has_nextest() -> bool {
+    process::cargo(["nextest", "--version"]).works()
+}
+
+/// Node, npm and a Python that can make virtual environments, from Debian where missing.
+fn system_packages() -> Result {
+    let mut missing = Vec::new();
+    if !process::program("node", ["--version"]).works() {
+        missing.push("nodejs");
+    }
+    if !node_is_ready(&pinned_node()?) && !process::program("npm", ["--version"]).works() {
+        missing.push("npm");
+    }
+    if !venv_is_ready(&pinned_python()?) && usable_python().is_none() {
+        missing.extend(["python3", "python3-venv"]);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    let advice = format!(
+        "the tests need Node with npm and Python 3.10 or newer with venv; \
+         on Debian: apt-get install {list}"
+    );
+    if !process::program("apt-get", ["--version"]).works() {
+        return Err(advice.into());
+    }
+    let as_root = become_root().ok_or(advice)?;
+    println!("setup: installing {list} from Debian");
+    apt_get(as_root, &["update"])?;
+    let install = ["install", "--yes", "--no-install-recommends"];
+    apt_get(as_root, &[&install, missing.as_slice()].concat())
+}
+
+fn apt_get(as_root: &[&str], args: &[&str]) -> Result {
+    let line = [as_root, &["apt-get", "--quiet"], args].concat();
+    let (program, args) = line.split_first().ok_or("no command")?;
+    process::program(program, args.iter().copied())
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .run()
+}
+
+/// What to put before a command that needs root: nothing, or a sudo that asks nobody.
+fn become_root() -> Option<&'static [&'static str]> {
+    let user = process::program("id", ["-u"]).output().unwrap_or_default();
+    if user.trim() == "0" {
+        Some(&[])
+    } else if process::program("sudo", ["-n", "true"]).works() {
+        Some(&["sudo", "-n", "--preserve-env=DEBIAN_FRONTEND"])
+    } else {
+        None
+    }
+}
+
+/// The first Python that can make a virtual environment. The one in `PATH` may be the shim of
+/// a version manager with no version behind it, and Debian ships `venv` without `ensurepip`.
+fn usable_python() -> Option<PathBuf> {
+    let probe = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))";
+    ["python3", "/usr/bin/python3"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|python| process::program(python, ["-c", probe]).works())
+}
+
+fn venv() -> PathBuf {
+    tools().join("venv")
+}
+
+fn venv_python() -> PathBuf {
+    venv().join("bin").join("python")
+}
+
+fn pinned_python() -> Result<String> {
+    read(&clients().join("requirements.txt"))
+}
+
+/// Whether the pins are installed, and the Python that they were installed for still runs.
+fn venv_is_ready(pins: &str) -> bool {
+    is_stamped(&venv(), pins) && process::program(venv_python(), ["--version"]).works()
+}
+
+fn python_packages() -> Result {
+    let pins = pinned_python()?;
+    if venv_is_ready(&pins) {
+        return Ok(());
+    }
+    let python = usable_python().ok_or("no Python that can make a virtual environment")?;
+    let folder = venv();
+    let folder_text = folder.display().to_string();
+    println!("setup: Python packages into {folder_text}");
+    process::program(python, ["-m", "venv", "--clear", &folder_text]).run()?;
+    process::program(
+        venv_python(),
+        [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+            "tests/clients/requirements.txt",
+        ],
+    )
+    .run()?;
+    stamp(&folder, &pins)
+}
+
+fn clients() -> PathBuf {
+    root().join("tests").join("clients")
+}
+
+fn node_modules() -> PathBuf {
+    clients().join("node_modules")
+}
+
+fn pinned_node() -> Result<String> {
+    read(&clients().join("package-lock.json"))
+}
+
+fn node_is_ready(pins: &str) -> bool {
+    is_stamped(&node_modules(), pins)
+}
+
+fn node_packages() -> Result {
+    let pins = pinned_node()?;
+    if node_is_ready(&pins) {
+        return Ok(());
+    }
+    println!("setup: Node packages into {}", node_modules().display());
+    process::program("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .within(&clients())
+        .run()?;
+    stamp(&node_modules(), &pins)
+}
+
+fn nextest() -> Result {
+    let wanted = std::env::var(INSTALL_NEXTEST).is_ok_and(|value| value == "1");
+    if !wanted || has_nextest() {
+        return Ok(());
+    }
+    println!("setup: compiling cargo-nextest, which takes minutes");
+    let folder = tools().display().to_string();
+    process::cargo(["install", "cargo-nextest", "--locked", "--root", &folder]).run()
+}
+
+/// The stamp is the text of the pins, inside what they made: it goes when the folder goes.
+fn is_stamped(folder: &Path, pins: &str) -> bool {
+    fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == pins)
+}
+
+fn stamp(folder: &Path, pins: &str) -> Result {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join(STAMP), pins)?;
+    Ok(())
+}
+
+const STAMP: &str = ".installed-pins";
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
