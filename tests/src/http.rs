@@ -131,6 +131,15 @@ impl Connection {
         let _ = within("room for a request", self.stream.write_all(bytes)).await;
     }
 
+    /// As [`Connection::send`], unless the other side ends the connection instead.
+    pub async fn try_send(&mut self, request: &Request) -> Option<Response> {
+        self.write(&request.bytes(self.address)).await;
+        if !self.fill().await {
+            return None;
+        }
+        Some(self.response(false).await)
+    }
+
     /// Reads a response.
     pub async fn response(&mut self, head_only: bool) -> Response {
         let head = loop {

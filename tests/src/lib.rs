@@ -11,19 +11,23 @@
 )]
 
 pub mod binary;
+pub mod command;
 pub mod event;
 pub mod foreign;
 pub mod http;
 pub mod prometheus;
+pub mod proxy;
 pub mod raw;
 pub mod server;
 pub mod wait;
 pub mod ws;
 
+pub use command::{Output, Running, run, run_with};
 pub use event::Event;
 pub use foreign::Foreign;
 pub use http::{Connection, Request, Response};
 pub use prometheus::Metrics;
+pub use proxy::Proxy;
 pub use raw::{Frame, Raw};
 pub use server::{Server, Setup};
 pub use wait::{DEADLINE, eventually, within};

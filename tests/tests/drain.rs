@@ -223,11 +223,11 @@ async fn publishes_under_way_are_answered_truly() {
     assert_eq!(server.exit().await.code(), Some(0));
 }
 
-/// The answer; none where the server does not accept connections any more.
+/// The answer; none where the server takes no connections any more.
 async fn try_publish(server: &Server, body: &str) -> Option<stoat_tests::Response> {
     let stream = tokio::net::TcpStream::connect(server.address())
         .await
         .ok()?;
     let mut connection = Connection::over(stream);
-    Some(connection.send(&Request::publish(body)).await)
+    connection.try_send(&Request::publish(body)).await
 }
