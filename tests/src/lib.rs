@@ -1,1 +1,34 @@
-//! Shared parts of the black-box tests.
+//! Shared parts of the black-box tests: they drive the built program over the wire, as a stranger would.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test harness"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests know no crate of the workspace, and no request is behind their tasks"
+)]
+
+pub mod binary;
+pub mod command;
+pub mod event;
+pub mod foreign;
+pub mod http;
+pub mod prometheus;
+pub mod proxy;
+pub mod raw;
+pub mod server;
+pub mod wait;
+pub mod ws;
+
+pub use command::{Output, Running, run, run_with};
+pub use event::Event;
+pub use foreign::Foreign;
+pub use http::{Connection, Request, Response};
+pub use prometheus::Metrics;
+pub use proxy::Proxy;
+pub use raw::{Frame, Raw};
+pub use server::{Server, Setup};
+pub use wait::{DEADLINE, eventually, within};
+pub use ws::Client;
