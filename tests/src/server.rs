@@ -42,12 +42,16 @@ impl Setup {
 
     /// Starts the server and waits until it listens.
     ///
-    /// It listens on a free port unless `--listen` is given, and sends no heartbeat unless
-    /// `--ws-heartbeat-interval` is given: a slow machine would see them in between.
+    /// It listens on a free port unless `--listen` is given. It sends no heartbeats, and its
+    /// timers for connections take hours unless their flags are given: on a slow machine they
+    /// would come in between, and each wakes a connection and hides that nothing else did.
     pub fn start(mut self) -> Server {
         for (flag, value) in [
             ("--listen", "127.0.0.1:0"),
             ("--ws-heartbeat-interval", "0"),
+            ("--ws-ping-interval", "5h"),
+            ("--ws-pong-timeout", "10h"),
+            ("--ws-write-timeout", "5h"),
         ] {
             if !self.args.iter().any(|arg| arg == flag) {
                 self = self.args([flag, value]);
@@ -139,7 +143,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with these arguments, on a free port, without heartbeats unless asked for.
+    /// A server with these arguments; see [`Setup::start`].
     pub fn start(args: &[&str]) -> Self {
         Setup::default().args(args).start()
     }

@@ -34,11 +34,11 @@ async fn bad_usage_is_named_and_ends_with_2() {
         (&["serve", "--max-event", "much"], "max_event"),
         (&["serve", "--max-event"], "--max-event"),
         (&["serve", "--listen", "nowhere"], "listen"),
-        (&["serve", "--ws-ping-interval", "-1s"], "ws_ping_interval"),
+        (&["serve", "--ws-ping-interval=-1s"], "ws_ping_interval"),
         (&["publish"], "TYPE"),
         (&["publish", "a", "{"], "JSON"),
-        (&["publish", "a", "{}", "--url", "ftp://x"], "ftp://x"),
-        (&["tail", "nonsense"], "nonsense"),
+        (&["publish", "a", "{}", "--url", "ftp://x"], "URL"),
+        (&["tail", "nonsense"], "URL"),
     ] {
         let output = run(args).await;
         assert_eq!(output.code, Some(2), "{args:?}: {output:?}");

@@ -34,7 +34,7 @@ async fn answered(server: &Server, headers: &[(&str, &str)]) -> String {
 
 #[tokio::test]
 async fn every_response_carries_the_id_of_its_request() {
-    let server = Server::start(&["--max-body", "1KiB"]);
+    let server = Server::start(&["--max-body", "1KiB", "--max-event", "1KiB"]);
     let longest = "~".repeat(128);
     let requests = [
         (Request::get("/health/live"), 200),

@@ -60,7 +60,12 @@ async fn they_resume_and_are_told_of_gaps() {
 async fn they_ping_and_subscribe() {
     let server = Server::start(&[]);
 
-    for clients in &mut both(&server, "/ws", 1).await {
+    for python in [true, false] {
+        let mut clients = if python {
+            Foreign::python(&server, "/ws", 1).await
+        } else {
+            Foreign::node(&server, "/ws", 1).await
+        };
         clients.send(0, "garbage").await;
         clients
             .send(0, r#"{"action":"subscribe","types":["b"]}"#)

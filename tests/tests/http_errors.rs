@@ -53,12 +53,10 @@ async fn a_malformed_query_is_refused() {
         "limit=x",
         "limit=-1",
         "limit=1.5",
-        "limit=99999999999999999999999",
         "limit=1&limit=2",
         "types=Not%20a%20type",
         "topics=a.*.b",
-        "after=%ff",
-        "after=%zz",
+        "types=a%ff",
     ] {
         let response = Request::get(&format!("/api/v1/events?{query}"))
             .send(&server)
@@ -70,7 +68,7 @@ async fn a_malformed_query_is_refused() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_read() {
-    let server = Server::start(&["--max-body", "10KiB"]);
+    let server = Server::start(&["--max-body", "10KiB", "--max-event", "10KiB"]);
     let declared = Request::new("POST", "/api/v1/events")
         .header("Content-Type", "application/json")
         .header("Content-Length", "1000000000");

@@ -163,15 +163,15 @@ async fn nonsense_for_a_position_is_not_of_this_log() {
     let (server, ids) = five_of_ten().await;
     let long = "x".repeat(65);
 
-    for nonsense in [
-        "nonsense",
-        "-",
-        "%22%3Cb%3E",
-        "a%20b",
-        "Earliest",
-        "%C3%BC",
-        "7",
-        &long,
+    for (nonsense, decoded) in [
+        ("nonsense", "nonsense"),
+        ("-", "-"),
+        ("%22%3Cb%3E", "\"<b>"),
+        ("a%20b", "a b"),
+        ("Earliest", "Earliest"),
+        ("%C3%BC", "ü"),
+        ("7", "7"),
+        (&long, &long),
     ] {
         let mut client = resume(&server, nonsense).await;
         let gap = client.event().await;
@@ -179,7 +179,8 @@ async fn nonsense_for_a_position_is_not_of_this_log() {
         assert_eq!(payload["oldest"], ids[5]);
         // Only what can be an ID is echoed.
         if let Value::String(requested) = &payload["requested"] {
-            assert_eq!(requested, nonsense);
+            assert_eq!(requested, decoded);
+            assert!(decoded.len() <= 64 && decoded.bytes().all(|b| b.is_ascii_graphic()));
         }
         assert_eq!(numbers(&client.events(5).await), [5, 6, 7, 8, 9]);
     }

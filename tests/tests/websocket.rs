@@ -1,5 +1,6 @@
 //! The WebSocket protocol: control messages, limits, and clients that break the rules.
 
+use futures_util::future::join_all;
 use serde_json::json;
 use stoat_tests::{Client, Raw, Request, Server, raw};
 use tokio_tungstenite::tungstenite::Message;
@@ -230,14 +231,17 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
         ),
     ];
 
-    for (what, bytes, code) in cases {
-        let mut raw = Raw::open(&server, "/ws").await;
+    // All at once, since the server may read on for a while after its Close.
+    let server = &server;
+    let closed = cases.into_iter().map(|(what, bytes, code)| async move {
+        let mut raw = Raw::open(server, "/ws").await;
         raw.write(&bytes).await;
         assert_eq!(raw.close_code().await, code, "{what}");
-    }
+    });
+    assert_eq!(join_all(closed).await.len(), 20);
 
     server.connected(1).await;
-    mark(&server, 1).await;
+    mark(server, 1).await;
     assert_eq!(bystander.event().await.n(), 1);
     let metrics = server.metrics().await;
     assert_eq!(metrics.sum("stoat_ws_disconnects_total"), 20.0);
@@ -265,17 +269,15 @@ async fn a_connection_without_a_sign_of_life_is_dropped() {
 
     let ping = silent.frame().await.unwrap_or_else(|| panic!("a ping"));
     assert_eq!(ping.head, 0x89);
-    while let Some(frame) = silent.frame().await {
-        assert!(matches!(frame.head, 0x89 | 0x88), "{frame:?}");
-    }
 
-    // Reading answers the pings meanwhile.
-    let (_, event) = tokio::join!(
-        async {
-            server.connected(1).await;
-            mark(&server, 1).await;
-        },
-        alive.event()
-    );
+    // Reading answers the pings of the server meanwhile.
+    let dropped = async {
+        while let Some(frame) = silent.frame().await {
+            assert!(matches!(frame.head, 0x89 | 0x88), "{frame:?}");
+        }
+        server.connected(1).await;
+        mark(&server, 1).await;
+    };
+    let ((), event) = tokio::join!(dropped, alive.event());
     assert_eq!(event.n(), 1);
 }
