@@ -173,18 +173,19 @@ impl Driver<'_> {
         }
     }
 
-    /// Lines up and writes once. Says whether there may be more to write.
+    /// Lines up and writes once. Says whether there may be more to line up or to write.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut more = false;
         if !self.session.is_stalled() {
             let beat = self.beats.borrow().clone();
             let around = Surroundings {
                 log: &*self.hub.log,
                 beat: beat.as_ref(),
             };
-            self.session.fill(&around, now());
+            more = self.session.fill(&around, now());
         }
         if !self.session.has_output() {
-            return Ok(false);
+            return Ok(more);
         }
         let mut slices = [IoSlice::new(&[]); MAX_CHUNKS + 2];
         let mut count = 0;

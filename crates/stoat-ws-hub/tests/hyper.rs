@@ -261,6 +261,33 @@ async fn the_log_moves_past_a_client_that_comes_late() {
 }
 
 #[tokio::test]
+async fn many_events_that_the_filter_leaves_out_do_not_hold_up_the_next() {
+    let log = Arc::new(
+        MemoryLog::builder()
+            .retention(Retention {
+                events: 20_000,
+                ..Retention::default()
+            })
+            .build(),
+    );
+    let mut config = HubConfig::default();
+    // Nothing else wakes the connection.
+    config.heartbeat_interval = None;
+    config.ping_interval = Duration::from_secs(3600);
+    config.pong_timeout = Duration::from_secs(7200);
+    let hub = ConnectionManager::new(log, config);
+    let address = serve(&hub).await;
+    for n in 0..15_000 {
+        hub.broadcast(numbered(n)).await.unwrap();
+    }
+    let wanted =
+        stoat_events::build_event(stoat_events::EventType::ScanStarted, &(), None).unwrap();
+    hub.broadcast(wanted).await.unwrap();
+    let mut client = Client::connect(address, "?last_event_id=earliest&types=scan_started").await;
+    assert_eq!(client.json().await["type"], "scan_started");
+}
+
+#[tokio::test]
 async fn a_stream_that_is_no_tcp_works_the_same() {
     let hub = ConnectionManager::in_memory();
     let (near, far) = tokio::io::duplex(1 << 10);

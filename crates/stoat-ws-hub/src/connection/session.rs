@@ -119,10 +119,12 @@ impl Session {
     /// Lines up what is to be sent next, in this order: answers to the peer, since
     /// they are short and it waits; a gap, since it stands before the events that
     /// follow it; events; the heartbeat, at its position among the events; the Close.
-    pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) {
+    ///
+    /// Returns whether there is more to look at, even where nothing was lined up.
+    pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
         self.line_up_output();
         if matches!(self.phase, Phase::Closing(_)) {
-            return;
+            return false;
         }
         self.line_up_gap(hub);
         let caught_up = self.line_up_events(hub);
@@ -133,7 +135,9 @@ impl Session {
             let close = close.clone();
             self.close(&close, now);
             self.line_up_output();
+            return false;
         }
+        !caught_up
     }
 
     /// The bytes that are lined up, one slice a chunk.

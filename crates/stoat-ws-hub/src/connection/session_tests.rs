@@ -67,7 +67,7 @@ impl Bench {
     }
 
     /// Lines up, as the driver does before each write.
-    fn fill(&mut self) {
+    fn fill(&mut self) -> bool {
         if !self.session.is_stalled() {
             let beats = self.beats.watch();
             let beat = beats.borrow().clone();
@@ -75,8 +75,9 @@ impl Bench {
                 log: &self.log,
                 beat: beat.as_ref(),
             };
-            self.session.fill(&around, self.now);
+            return self.session.fill(&around, self.now);
         }
+        false
     }
 
     /// The socket takes up to `room` bytes in one write.
@@ -166,6 +167,24 @@ fn events_pass_the_filter_in_order() {
     bench.write_all();
     assert_eq!(bench.events(), positions(&[("a", 1), ("a", 4)]));
     assert_eq!(bench.session.member.cursor.load(Relaxed), 4);
+}
+
+#[test]
+fn a_long_stretch_of_other_events_is_passed_in_pieces() {
+    let filter = Filter::from_lists(Some("b"), None).unwrap();
+    let mut bench = Bench::new(20_000, filter, None);
+    bench.publish("a", None, 3 * MAX_SCANNED);
+    bench.publish("b", None, 1);
+    let mut pieces = 1;
+    while bench.fill() {
+        pieces += 1;
+    }
+    assert_eq!(pieces, 4);
+    bench.write_all();
+    assert_eq!(
+        bench.events(),
+        positions(&[("b", 3 * MAX_SCANNED as u64 + 1)])
+    );
 }
 
 #[test]
