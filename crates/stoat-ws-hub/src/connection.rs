@@ -83,7 +83,7 @@ pub(crate) async fn serve(upgraded: Upgraded, beginning: Beginning, hub: &Hub) -
             // seen before it.
             biased;
             Some(order) = member.ordered() => driver.session.obey(order, now()).map(End::Abort),
-            end = poll_fn(|cx| driver.poll(cx, armed)) => end,
+            end = poll_fn(|cx| driver.poll(cx, armed, slow)) => end,
             moved = head.changed(), if !log_is_gone && !slow => {
                 log_is_gone = moved.is_err();
                 if log_is_gone {
@@ -140,8 +140,9 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     /// Writes and reads as much as the socket allows. Ready when the connection is
-    /// at its end, or when the timer, armed for `armed`, must go off earlier.
-    fn poll(&mut self, cx: &mut Context<'_>, armed: Instant) -> Poll<Option<End>> {
+    /// at its end, when the timer, armed for `armed`, must go off earlier, and when
+    /// it turned slow or was slow and is not any more.
+    fn poll(&mut self, cx: &mut Context<'_>, armed: Instant, slow: bool) -> Poll<Option<End>> {
         let mut went_on = true;
         for _ in 0..ROUNDS {
             if !went_on {
@@ -166,11 +167,10 @@ impl Driver<'_> {
             // There is more to do; others first.
             cx.waker().wake_by_ref();
         }
-        if self.session.deadline() < armed {
-            Poll::Ready(None)
-        } else {
-            Poll::Pending
+        if self.session.deadline() < armed || self.session.is_stalled() != slow {
+            return Poll::Ready(None);
         }
+        Poll::Pending
     }
 
     /// Lines up and writes once. Says whether there may be more to line up or to write.

@@ -119,6 +119,37 @@ async fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_client_that_was_slow_is_woken_again() {
+    let mut config = HubConfig::default();
+    // Nothing else wakes the connection.
+    config.heartbeat_interval = None;
+    config.ping_interval = Duration::from_secs(3600);
+    config.write_timeout = Duration::from_secs(3600);
+    config.pong_timeout = Duration::from_secs(7200);
+    let hub = ConnectionManager::new(Arc::new(MemoryLog::default()), config);
+    let address = serve(&hub).await;
+    let mut client = Client::connect(address, "").await;
+    let filler = "x".repeat(32 << 10);
+    let mut sent = 0;
+    while hub.stats().slow == 0 {
+        let payload = serde_json::json!({ "n": sent, "filler": filler });
+        let event = stoat_events::Event::builder(stoat_events::EventType::ScanStarted)
+            .payload(&payload)
+            .unwrap()
+            .build();
+        hub.broadcast(event).await.unwrap();
+        sent += 1;
+        tokio::task::yield_now().await;
+    }
+    for n in 0..sent {
+        assert_eq!(client.number().await, n);
+    }
+    until(|| hub.stats().slow == 0).await;
+    hub.broadcast(numbered(sent)).await.unwrap();
+    assert_eq!(client.number().await, sent);
+}
+
+#[tokio::test]
 async fn silence_ends_a_connection_and_pongs_keep_it() {
     let mut config = HubConfig::default();
     config.ping_interval = Duration::from_millis(50);

@@ -22,7 +22,7 @@ enum State {
     Open,
     /// Our Close frame is in the output; the peer's has not come.
     CloseSent,
-    /// The peer's Close frame has come, and ours is in the output.
+    /// The peer's Close frame has come, or a fault, and ours is in the output.
     Closed,
 }
 
@@ -130,7 +130,14 @@ impl Protocol {
         }
     }
 
-    /// Both Close frames have been exchanged, once the output is written.
+    /// Queues our Close frame, unless there was one, and listens no more: what comes
+    /// after a fault means nothing (RFC 6455 section 7.1.7).
+    pub(super) fn fail(&mut self, close: &Close) {
+        self.close(close);
+        self.state = State::Closed;
+    }
+
+    /// The connection is at its end, once the output is written.
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
@@ -289,8 +296,7 @@ mod tests {
             let mut protocol = Protocol::new(200);
             for piece in input.chunks(step) {
                 if let (_, Err(close)) = receive(&mut protocol, piece) {
-                    protocol.close(&close);
-                    break;
+                    protocol.fail(&close);
                 }
             }
             prop_assert!(protocol.output_len() < 4096);

@@ -220,11 +220,13 @@ impl Session {
         match result {
             Ok(frames) if frames > 0 => self.deadlines.frame_received(now),
             Ok(_) => {}
-            Err(close) => self.close(&close, now),
+            Err(close) => {
+                self.protocol.fail(&close);
+                self.closing(close.reason, now);
+            }
         }
-        if self.protocol.is_closed() && !matches!(self.phase, Phase::Closing(_)) {
-            self.phase = Phase::Closing(DisconnectReason::ClientClosed);
-            self.deadlines.closing(now + CLOSE_ANSWER);
+        if self.protocol.is_closed() {
+            self.closing(DisconnectReason::ClientClosed, now);
         }
     }
 
@@ -292,9 +294,14 @@ impl Session {
     }
 
     fn close(&mut self, close: &Close, now: Instant) {
+        self.protocol.close(close);
+        self.closing(close.reason, now);
+    }
+
+    /// From now on only the end counts; the first reason does.
+    fn closing(&mut self, reason: DisconnectReason, now: Instant) {
         if !matches!(self.phase, Phase::Closing(_)) {
-            self.protocol.close(close);
-            self.phase = Phase::Closing(close.reason);
+            self.phase = Phase::Closing(reason);
             self.deadlines.closing(now + CLOSE_ANSWER);
         }
     }

@@ -310,19 +310,41 @@ fn nothing_follows_a_close_frame() {
 }
 
 #[test]
-fn faults_close_with_their_code() {
+fn faults_close_with_their_code_and_end_it() {
     let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 1);
     bench
         .session
         .received(&[0x81, 0x05], &bench.registry.counters, bench.now);
     bench.write_all();
     assert_eq!(bench.frames()[0].1[..2], 1002u16.to_be_bytes());
+    assert_eq!(bench.frames().len(), 1);
+    assert!(bench.session.is_over());
     assert_eq!(bench.session.reason(), DisconnectReason::ProtocolError);
+}
+
+#[test]
+fn an_unanswered_close_ends_in_time() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.obey(Order::Close(Close::by_operator()));
+    bench.write_all();
     bench.now += CLOSE_ANSWER;
-    assert_eq!(
-        bench.session.tick(bench.now),
-        Some(Due::LetGo(DisconnectReason::ProtocolError))
-    );
+    let due = Due::LetGo(DisconnectReason::Operator);
+    assert_eq!(bench.session.tick(bench.now), Some(due));
+}
+
+#[test]
+fn garbage_after_our_close_ends_it() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.obey(Order::Close(Close::by_operator()));
+    for _ in 0..20 {
+        bench
+            .session
+            .received(&[0x0f; 3], &bench.registry.counters, bench.now);
+    }
+    bench.write_all();
+    assert!(bench.session.is_over());
+    assert_eq!(bench.session.reason(), DisconnectReason::Operator);
 }
 
 #[test]
