@@ -59,38 +59,7 @@ impl Setup {
         }
         let mut command = program(binary::stoat());
         command.args(&self.args).envs(self.env);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let (log, log_reader) = keep(child.stderr.take().expect("a pipe"));
-        let (lines, first_line) = mpsc::channel();
-        let stdout = child.stdout.take().expect("a pipe");
-        let stdout_reader = thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if lines.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut server = Server {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log,
-            stdout: first_line,
-            readers: vec![log_reader, stdout_reader],
-        };
-        let line = server.stdout.recv_timeout(DEADLINE);
-        server.address = line
-            .as_deref()
-            .ok()
-            .and_then(|line| line.strip_prefix("listening on http://"))
-            .and_then(|address| address.parse().ok())
-            .unwrap_or_else(|| {
-                panic!("expected `listening on http://ADDR:PORT` in time, got {line:?}")
-            });
-        server
+        Server::launch(command)
     }
 }
 
@@ -146,6 +115,49 @@ impl Server {
     /// A server with these arguments; see [`Setup::start`].
     pub fn start(args: &[&str]) -> Self {
         Setup::default().args(args).start()
+    }
+
+    /// Starts the example that embeds the hub as a library.
+    pub fn library_service() -> Self {
+        let mut command = program(binary::library_service());
+        command.arg("127.0.0.1:0");
+        Self::launch(command)
+    }
+
+    /// Starts a program and waits until it says where it listens.
+    fn launch(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let (log, log_reader) = keep(child.stderr.take().expect("a pipe"));
+        let (lines, first_line) = mpsc::channel();
+        let stdout = child.stdout.take().expect("a pipe");
+        let stdout_reader = thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Server {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log,
+            stdout: first_line,
+            readers: vec![log_reader, stdout_reader],
+        };
+        let line = server.stdout.recv_timeout(DEADLINE);
+        server.address = line
+            .as_deref()
+            .ok()
+            .and_then(|line| line.strip_prefix("listening on http://"))
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| {
+                panic!("expected `listening on http://ADDR:PORT` in time, got {line:?}")
+            });
+        server
     }
 
     /// The address it listens on.
