@@ -42,6 +42,11 @@ impl Beats {
         });
     }
 
+    /// The newest beat.
+    pub(crate) fn newest(&self) -> Option<Arc<Beat>> {
+        self.0.borrow().clone()
+    }
+
     /// Follows the beats from here on.
     pub(crate) fn watch(&self) -> BeatWatch {
         self.0.subscribe()

@@ -3,6 +3,7 @@
 mod close;
 mod config;
 mod connection;
+mod fan_out;
 mod handshake;
 mod heartbeat;
 mod manager;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::close::Close;
 use crate::connection::{self, Beginning};
+use crate::fan_out::FanOut;
 use crate::heartbeat::{Beats, number};
 use crate::registry::{Newcomer, Order, Registry};
 use crate::{
@@ -56,7 +57,8 @@ pub(crate) struct Hub {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) config: HubConfig,
     pub(crate) registry: Arc<Registry>,
-    beats: Beats,
+    pub(crate) beats: Beats,
+    pub(crate) fan_out: FanOut,
     draining: AtomicBool,
     keeps_house: AtomicBool,
 }
@@ -69,6 +71,7 @@ impl ConnectionManager {
             config,
             registry: Arc::default(),
             beats: Beats::new(),
+            fan_out: FanOut::default(),
             draining: AtomicBool::new(false),
             keeps_house: AtomicBool::new(false),
         };
@@ -262,6 +265,7 @@ impl ConnectionManager {
     /// Starts the housekeeping with the first connection; it ends with the hub.
     fn keep_house(&self) {
         if !self.hub.keeps_house.swap(true, Ordering::Relaxed) {
+            self.hub.fan_out.start(&self.hub);
             let hub = Arc::downgrade(&self.hub);
             let beat = self.hub.config.heartbeat_interval;
             #[expect(

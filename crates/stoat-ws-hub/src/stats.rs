@@ -68,7 +68,62 @@ pub(crate) struct Counters {
     latency_nanos: AtomicU64,
 }
 
+/// What one round of writing adds to the counters, kept apart until its end.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    sent_bytes: u64,
+    delivered: u64,
+    latency: [u64; LATENCY_BOUNDS.len() + 1],
+    latency_nanos: u64,
+}
+
+impl Tally {
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// Counts some events of the log that were handed over at once.
+    pub(crate) fn delivered(
+        &mut self,
+        count: usize,
+        (greatest, least, sum): (Duration, Duration, Duration),
+        each: impl Iterator<Item = Duration>,
+    ) {
+        self.delivered += count as u64;
+        self.latency_nanos += nanos(sum);
+        let bucket = bucket(greatest);
+        if bucket == self::bucket(least) {
+            self.latency[bucket] += count as u64;
+        } else {
+            each.for_each(|age| self.latency[self::bucket(age)] += 1);
+        }
+    }
+}
+
+fn bucket(latency: Duration) -> usize {
+    let seconds = latency.as_secs_f64();
+    LATENCY_BOUNDS.partition_point(|bound| *bound < seconds)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Counters {
+    pub(crate) fn add(&self, tally: &Tally) {
+        let add = |counter: &AtomicU64, more: u64| {
+            if more > 0 {
+                counter.fetch_add(more, Relaxed);
+            }
+        };
+        add(&self.sent_bytes, tally.sent_bytes);
+        add(&self.delivered, tally.delivered);
+        add(&self.latency_nanos, tally.latency_nanos);
+        for (counter, more) in self.latency.iter().zip(tally.latency) {
+            add(counter, more);
+        }
+    }
+
     pub(crate) fn disconnected(&self, reason: DisconnectReason) {
         count(&DisconnectReason::ALL, &self.disconnects, reason);
     }
@@ -83,11 +138,8 @@ impl Counters {
 
     pub(crate) fn delivered_after(&self, latency: Duration) {
         self.delivered.fetch_add(1, Relaxed);
-        let seconds = latency.as_secs_f64();
-        let bucket = LATENCY_BOUNDS.partition_point(|bound| *bound < seconds);
-        self.latency[bucket].fetch_add(1, Relaxed);
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.latency_nanos.fetch_add(nanos, Relaxed);
+        self.latency[bucket(latency)].fetch_add(1, Relaxed);
+        self.latency_nanos.fetch_add(nanos(latency), Relaxed);
     }
 
     pub(crate) fn snapshot(&self, connected: usize) -> HubStats {

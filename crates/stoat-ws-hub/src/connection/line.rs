@@ -1,0 +1,281 @@
+//! A connection over plain TCP. The hub's fan-out writes what is new to it; its own
+//! task reads, keeps the deadlines, and writes when the socket was full.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::Shutdown;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::{sleep_until, timeout};
+
+use super::batch::Batch;
+use super::session::{Due, MAX_CHUNKS, Session, Surroundings};
+use super::{End, LINGER, ROUNDS, SlowGauge, now};
+use crate::DisconnectReason;
+use crate::close::Close;
+use crate::heartbeat::Beat;
+use crate::manager::Hub;
+use crate::registry::{Member, Order};
+use crate::stats::Tally;
+
+/// A session and its socket, shared by the connection's task and the fan-out. Whoever
+/// holds the lock writes, so a frame is never broken into.
+pub(crate) struct Line {
+    stream: TcpStream,
+    state: Mutex<State>,
+    /// The fan-out leaves something for the task to do.
+    kick: Notify,
+}
+
+struct State {
+    session: Session,
+    slow: SlowGauge,
+    /// A write failed; nothing more is to be tried.
+    lost: bool,
+}
+
+/// What a turn of the task left to be done.
+struct Left {
+    more: bool,
+    wants_input: bool,
+    stalled: bool,
+    deadline: Instant,
+}
+
+/// Serves a connection until it ends, and says why it did.
+pub(super) async fn serve(
+    stream: TcpStream,
+    session: Session,
+    member: &Member,
+    hub: &Arc<Hub>,
+) -> DisconnectReason {
+    let deadline = session.deadline();
+    let line = Arc::new(Line {
+        stream,
+        state: Mutex::new(State {
+            session,
+            slow: SlowGauge::new(&hub.registry),
+            lost: false,
+        }),
+        kick: Notify::new(),
+    });
+    // Seated first, looked at second: what is published in between is seen by one of both.
+    let seat = hub.fan_out.seat(&line);
+    let mut timer = pin!(sleep_until(deadline.into()));
+    let end = loop {
+        let left = match line.turn(hub) {
+            Ok(left) => left,
+            Err(end) => break end,
+        };
+        if left.deadline < timer.deadline().into_std() || timer.is_elapsed() {
+            timer.as_mut().reset(left.deadline.into());
+        }
+        // Each branch only says that there is something to do; the next turn does it.
+        // An operator's order comes first, and the timer last, so that progress made
+        // just now is seen before it.
+        let end = tokio::select! {
+            biased;
+            Some(order) = member.ordered() => line.lock().session.obey(order, now()).map(End::Abort),
+            () = line.kick.notified() => None,
+            _ = line.stream.readable(), if left.wants_input => None,
+            _ = line.stream.writable(), if left.stalled => None,
+            () = yield_now(), if left.more => None,
+            () = &mut timer => line.lock().session.tick(now()).map(|end| match end {
+                Due::Abort(reason) => End::Abort(reason),
+                Due::LetGo(reason) => End::Lost(reason),
+            }),
+        };
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    drop(seat);
+    match end {
+        End::Finished(reason) => {
+            line.linger().await;
+            reason
+        }
+        End::Abort(reason) => {
+            // What the kernel still holds for a peer that does not read can be megabytes.
+            let _ = line.stream.set_zero_linger();
+            reason
+        }
+        End::Lost(reason) => reason,
+    }
+}
+
+impl Line {
+    /// Writes what is new. Leaves to the connection's task whatever takes longer.
+    pub(crate) fn offer(
+        &self,
+        batch: &Batch,
+        beat: Option<&Arc<Beat>>,
+        hub: &Hub,
+        tally: &mut Tally,
+    ) {
+        let mut state = self.lock();
+        let State {
+            session,
+            slow,
+            lost,
+        } = &mut *state;
+        if *lost || session.is_stalled() {
+            return;
+        }
+        let mut done = false;
+        if session.wants_all_of(batch, beat) {
+            match self.stream.try_write(batch.bytes()) {
+                Ok(0) => *lost = true,
+                Ok(taken) => done = session.took(batch, taken, tally, now()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => *lost = true,
+            }
+        }
+        for _ in 0..ROUNDS {
+            if done || *lost {
+                break;
+            }
+            match self.write(session, beat, hub) {
+                Ok(wrote) => done = !wrote,
+                Err(_) => *lost = true,
+            }
+        }
+        slow.set(session.is_stalled());
+        if *lost || !done || session.is_stalled() || session.is_over() {
+            self.kick.notify_one();
+        }
+    }
+
+    /// Ends the connection since there is nothing more to follow.
+    pub(crate) fn log_is_gone(&self) {
+        let order = Order::Close(Close::log_gone());
+        // Closing does not abort.
+        let _ = self.lock().session.obey(order, now());
+        self.kick.notify_one();
+    }
+
+    /// Writes and reads as much as the socket allows, within bounds.
+    fn turn(&self, hub: &Hub) -> Result<Left, End> {
+        let beat = hub.beats.newest();
+        let mut state = self.lock();
+        let State {
+            session,
+            slow,
+            lost,
+        } = &mut *state;
+        let mut more = true;
+        for _ in 0..ROUNDS {
+            if *lost {
+                return Err(End::Lost(session.reason()));
+            }
+            let wrote = self.write(session, beat.as_ref(), hub);
+            let wrote = wrote.map_err(|_| End::Lost(session.reason()))?;
+            if session.is_over() {
+                return Err(End::Finished(session.reason()));
+            }
+            let read = self.read(session, hub);
+            more = wrote || read.map_err(|_| End::Lost(session.reason()))?;
+            if !more {
+                break;
+            }
+        }
+        slow.set(session.is_stalled());
+        Ok(Left {
+            more,
+            wants_input: session.wants_input(),
+            stalled: session.is_stalled(),
+            deadline: session.deadline(),
+        })
+    }
+
+    /// Lines up and writes once. Says whether there may be more to line up or to write.
+    fn write(
+        &self,
+        session: &mut Session,
+        beat: Option<&Arc<Beat>>,
+        hub: &Hub,
+    ) -> io::Result<bool> {
+        let mut more = false;
+        if !session.is_stalled() {
+            let around = Surroundings {
+                log: &*hub.log,
+                beat,
+            };
+            more = session.fill(&around, now());
+        }
+        if !session.has_output() {
+            return Ok(more);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_CHUNKS + 2];
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(session.output()) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        match self.stream.try_write_vectored(&slices[..count]) {
+            Ok(0) => Err(ErrorKind::WriteZero.into()),
+            Ok(bytes) => {
+                session.written(bytes, &hub.registry.counters, now());
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                session.stalled(now());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads once. Says whether there may be more to read.
+    fn read(&self, session: &mut Session, hub: &Hub) -> io::Result<bool> {
+        if !session.wants_input() {
+            return Ok(false);
+        }
+        let mut buffer = [0; 2048];
+        match self.stream.try_read(&mut buffer) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(len) => {
+                session.received(&buffer[..len], &hub.registry.counters, now());
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends our half and reads the other to its end, within bounds.
+    async fn linger(&self) {
+        if SockRef::from(&self.stream)
+            .shutdown(Shutdown::Write)
+            .is_err()
+        {
+            return;
+        }
+        let end = async {
+            let mut discarded = [0; 512];
+            loop {
+                match self.stream.try_read(&mut discarded) {
+                    Ok(1..) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        if self.stream.readable().await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(0) | Err(_) => return,
+                }
+            }
+        };
+        // Whatever comes of it, the connection is over.
+        let _ = timeout(LINGER, end).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in between is the end of the connection's task or of the fan-out's turn.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
