@@ -17,6 +17,8 @@ struct Bench {
     registry: Arc<Registry>,
     session: Session,
     sent: Vec<u8>,
+    /// Where the next batch of the fan-out begins.
+    from: u64,
     now: Instant,
     _membership: Membership,
 }
@@ -47,6 +49,7 @@ impl Bench {
             registry,
             session,
             sent: Vec::new(),
+            from: 0,
             now,
             _membership: membership,
         }
@@ -91,6 +94,28 @@ impl Bench {
                 .written(taken, &self.registry.counters, self.now);
         }
         taken > 0
+    }
+
+    /// The fan-out comes by, and the socket takes up to `room` bytes.
+    fn offer(&mut self, room: usize) {
+        let mut batch = Batch::default();
+        batch.read(&self.log, self.from);
+        self.from = batch.to();
+        let beats = self.beats.watch();
+        let beat = beats.borrow().clone();
+        if self.session.is_stalled() {
+            return;
+        }
+        if !self.session.wants_all_of(&batch, beat.as_ref()) {
+            self.write(room);
+            return;
+        }
+        let taken = room.min(batch.bytes().len());
+        self.sent.extend_from_slice(&batch.bytes()[..taken]);
+        let mut tally = Tally::default();
+        let all = self.session.took(&batch, taken, &mut tally, self.now);
+        assert_eq!(all, taken == batch.bytes().len());
+        self.registry.counters.add(&tally);
     }
 
     /// The socket takes nothing.
@@ -198,6 +223,30 @@ fn a_new_subscription_counts_for_what_follows() {
     bench.write_all();
     assert_eq!(bench.events(), positions(&[("a", 1), ("b", 3)]));
     assert_eq!(bench.session.member.filter().types().unwrap().len(), 1);
+}
+
+#[test]
+fn a_batch_goes_out_as_it_is_to_who_sees_all_and_has_all_before_it() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 3);
+    bench.offer(usize::MAX);
+    bench.publish("a", None, 1);
+    bench.offer(usize::MAX);
+    let expected = [("a", 1), ("a", 2), ("a", 3), ("a", 4)];
+    assert_eq!(bench.events(), positions(&expected));
+    assert!(!bench.session.has_output());
+
+    let mut batch = Batch::default();
+    bench.publish("a", None, 1);
+    assert!(batch.read(&bench.log, 4));
+    assert!(bench.session.wants_all_of(&batch, None));
+    bench.receive(0x89, b"ping");
+    assert!(!bench.session.wants_all_of(&batch, None), "a pong is due");
+    bench.write_all();
+    assert!(
+        !bench.session.wants_all_of(&batch, None),
+        "it has it already"
+    );
 }
 
 #[test]
@@ -409,6 +458,7 @@ enum Step {
     Publish(usize),
     Beat,
     Write(usize),
+    Offer(usize),
     Stall,
     Ping,
 }
@@ -417,7 +467,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (1usize..6).prop_map(Step::Publish),
         1 => Just(Step::Beat),
-        4 => (1usize..1500).prop_map(Step::Write),
+        3 => (1usize..1500).prop_map(Step::Write),
+        4 => (1usize..1500).prop_map(Step::Offer),
         2 => Just(Step::Stall),
         1 => Just(Step::Ping),
     ]
@@ -438,20 +489,25 @@ proptest! {
                 Step::Publish(count) => bench.publish("a", None, count),
                 Step::Beat => bench.beat(),
                 Step::Write(room) => { bench.write(room); }
+                Step::Offer(room) => bench.offer(room),
                 Step::Stall => bench.stall(),
                 Step::Ping => { pings += 1; bench.receive(0x89, b"p"); }
             }
         }
         bench.write_all();
-        let mut at = 0;
+        let (mut at, mut delivered) = (0, 0);
         for (event_type, id) in bench.events() {
             match event_type.as_str() {
                 "heartbeat" => prop_assert_eq!(id, at),
                 "gap" => { prop_assert!(id > at); at = id; }
-                _ => { prop_assert_eq!(id, at + 1); at = id; }
+                _ => { prop_assert_eq!(id, at + 1); at = id; delivered += 1; }
             }
         }
         prop_assert_eq!(at, bench.log.bounds().last);
+        let stats = bench.registry.counters.snapshot(0);
+        prop_assert_eq!(stats.delivered, delivered);
+        prop_assert_eq!(stats.publish_to_socket.counts.iter().sum::<u64>(), delivered);
+        prop_assert_eq!(stats.sent_bytes, bench.sent.len() as u64);
         prop_assert_eq!(bench.frames().iter().filter(|(opcode, _)| *opcode == 10).count(), pings);
     }
 }
