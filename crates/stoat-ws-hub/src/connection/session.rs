@@ -450,5 +450,8 @@ fn age(entry: &LogEntry, now: Instant) -> Duration {
 }
 
 #[cfg(test)]
+#[path = "session_bench.rs"]
+mod bench;
+#[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;
