@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::value::RawValue;
 
+use crate::DecodeError;
 use crate::json::{MAX_DEPTH, compact_in_place};
 
 /// One JSON object as compact text; numbers, strings and the order of keys are
@@ -55,9 +56,9 @@ impl Payload {
     /// Reads the object into a value.
     ///
     /// # Errors
-    /// `serde_json`'s error where the object does not have the shape of `T`.
-    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.0)
+    /// [`DecodeError`] where the object does not have the shape of `T`.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        serde_json::from_str(&self.0).map_err(DecodeError::new)
     }
 
     /// Takes JSON that a parser has already seen as valid.

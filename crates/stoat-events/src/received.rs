@@ -48,7 +48,7 @@ impl ReceivedEvent {
     /// # Errors
     /// [`DecodeError`] where the text is no event.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
-        serde_json::from_str(text).map_err(|error| DecodeError(error.to_string().into()))
+        serde_json::from_str(text).map_err(DecodeError::new)
     }
 
     /// The payload as the typed event `E`; `None` where the event is of another type.
@@ -56,11 +56,7 @@ impl ReceivedEvent {
     /// # Errors
     /// [`DecodeError`] where the type is that of `E` but the payload is not.
     pub fn typed<E: TypedEvent + DeserializeOwned>(&self) -> Option<Result<E, DecodeError>> {
-        (self.event_type.as_str() == E::TYPE).then(|| {
-            self.payload
-                .deserialize()
-                .map_err(|error| DecodeError(error.to_string().into()))
-        })
+        (self.event_type.as_str() == E::TYPE).then(|| self.payload.deserialize())
     }
 }
 
@@ -68,9 +64,15 @@ impl ReceivedEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError(Box<str>);
 
+impl DecodeError {
+    pub(crate) fn new(error: serde_json::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not an event: {}", self.0)
+        write!(f, "not the expected event: {}", self.0)
     }
 }
 
