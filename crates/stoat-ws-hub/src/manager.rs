@@ -66,7 +66,7 @@ impl ConnectionManager {
     pub fn new(log: Arc<dyn EventLog>, config: HubConfig) -> Self {
         let hub = Hub {
             log,
-            config,
+            config: config.bounded(),
             registry: Arc::default(),
             beats: Beats::new(),
             draining: AtomicBool::new(false),
