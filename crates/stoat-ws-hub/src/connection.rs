@@ -82,7 +82,7 @@ pub(crate) async fn serve(upgraded: Upgraded, beginning: Beginning, hub: &Hub) -
             // takes nothing; and last the timer, so that progress made just now is
             // seen before it.
             biased;
-            Some(order) = member.ordered() => driver.session.obey(order, now()).map(End::Abort),
+            order = member.ordered() => driver.session.obey(order, now()).map(End::Abort),
             end = poll_fn(|cx| driver.poll(cx, armed, slow)) => end,
             moved = head.changed(), if !log_is_gone && !slow => {
                 log_is_gone = moved.is_err();
