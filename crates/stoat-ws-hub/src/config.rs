@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
+/// The shortest and the longest that any time here counts as: timers neither spin
+/// nor overflow.
+const TIMES: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(365 * 86_400)];
+
 /// How a [`ConnectionManager`](crate::ConnectionManager) treats its connections.
+///
+/// Times shorter than a millisecond count as that, those longer than a year as a year.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,8 +31,7 @@ pub struct HubConfig {
     /// A connection that takes no byte for this long, while there is something to
     /// send, is dropped. 60 s by default.
     pub write_timeout: Duration,
-    /// How long the upgrade may take after the 101, and the peer's half of a
-    /// closing handshake after ours. 10 s by default.
+    /// How long the upgrade may take after the 101. 10 s by default.
     pub handshake_timeout: Duration,
     /// The most bytes of answers (pongs) that are kept for one client that does
     /// not read them, at least 1 KiB; beyond that it is not read from either.
@@ -60,5 +65,22 @@ impl Default for HubConfig {
             max_connections_per_ip: None,
             allowed_origins: Vec::new(),
         }
+    }
+}
+
+impl HubConfig {
+    /// The same with each time within [`TIMES`].
+    pub(crate) fn bounded(mut self) -> Self {
+        let [least, most] = TIMES;
+        let times = [
+            &mut self.ping_interval,
+            &mut self.pong_timeout,
+            &mut self.write_timeout,
+            &mut self.handshake_timeout,
+        ];
+        for time in times.into_iter().chain(&mut self.heartbeat_interval) {
+            *time = (*time).clamp(least, most);
+        }
+        self
     }
 }

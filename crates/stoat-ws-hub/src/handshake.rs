@@ -342,6 +342,11 @@ impl HandshakeError {
         let mut response = Response::new(self.detail.clone());
         *response.status_mut() = self.status();
         response.headers_mut().extend(self.header());
+        if self.answer == Answer::UpgradeRequired {
+            // `Upgrade` is for the next hop only, and has to say so (RFC 9110 section 7.8).
+            let upgrade = HeaderValue::from_static("upgrade");
+            response.headers_mut().insert(CONNECTION, upgrade);
+        }
         response
     }
 }

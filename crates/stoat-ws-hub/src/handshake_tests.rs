@@ -63,6 +63,8 @@ fn not_an_upgrade_is_426() {
     for change in [without("upgrade"), without("connection")] {
         assert_eq!(answer(change).unwrap_err().header().unwrap().0, "upgrade");
     }
+    let refused = answer(without("upgrade")).unwrap_err();
+    assert_eq!(refused.to_response().headers()["connection"], "upgrade");
     for change in [with("upgrade", "h2c"), with("connection", "close")] {
         assert_eq!(status(change), 426);
     }

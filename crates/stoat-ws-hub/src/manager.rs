@@ -68,7 +68,7 @@ impl ConnectionManager {
     pub fn new(log: Arc<dyn EventLog>, config: HubConfig) -> Self {
         let hub = Hub {
             log,
-            config,
+            config: config.bounded(),
             registry: Arc::default(),
             beats: Beats::new(),
             fan_out: FanOut::default(),

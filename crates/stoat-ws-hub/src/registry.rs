@@ -108,9 +108,14 @@ impl Member {
     }
 
     /// Waits for an order. Cancel safe: an order stays until it is taken.
-    pub(crate) async fn ordered(&self) -> Option<Order> {
-        self.ordered.notified().await;
-        lock(&self.order).take()
+    pub(crate) async fn ordered(&self) -> Order {
+        loop {
+            self.ordered.notified().await;
+            // Nothing is there where an order was taken together with the one it replaced.
+            if let Some(order) = lock(&self.order).take() {
+                return order;
+            }
+        }
     }
 
     fn info(&self, newest: u64) -> ConnectionInfo {
@@ -385,5 +390,24 @@ mod tests {
         let leave = async { membership.end(DisconnectReason::ClientClosed) };
         tokio::join!(biased; registry.wait_until_empty(), leave);
         assert_eq!(registry.active(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_order_is_heard_after_two_that_came_as_one() {
+        let registry = Arc::new(Registry::default());
+        let place = registry
+            .admit(newcomer().remote_addr, &HubConfig::default())
+            .unwrap();
+        let membership = place.register(newcomer());
+        let member = &membership.member;
+        // The task was woken for the first of two, and has taken the second with it: the
+        // wake for the second is still to come, and brings nothing.
+        member.give(Order::Close(Close::by_operator()));
+        assert!(lock(&member.order).take().is_some());
+
+        let third = Order::Abort(DisconnectReason::Shutdown);
+        let give = async { member.give(third) };
+        let (heard, ()) = tokio::join!(biased; member.ordered(), give);
+        assert!(matches!(heard, Order::Abort(_)), "{heard:?}");
     }
 }

@@ -363,3 +363,31 @@ async fn input_that_came_with_the_handshake_is_not_lost() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn no_setting_of_time_is_too_long_or_too_short() {
+    let log: Arc<dyn EventLog> = Arc::new(MemoryLog::default());
+    let mut longest = HubConfig::default();
+    longest.heartbeat_interval = Some(Duration::MAX);
+    longest.ping_interval = Duration::MAX;
+    longest.pong_timeout = Duration::MAX;
+    longest.write_timeout = Duration::MAX;
+    longest.handshake_timeout = Duration::MAX;
+    let hub = ConnectionManager::new(Arc::clone(&log), longest);
+    let address = serve(&hub).await;
+    let mut client = Client::connect(address, "").await;
+    hub.broadcast(numbered(1)).await.unwrap();
+    assert_eq!(client.number().await, 1);
+    assert_eq!(disconnects(&hub, DisconnectReason::Panic), 0);
+
+    let mut shortest = HubConfig::default();
+    shortest.heartbeat_interval = None;
+    shortest.ping_interval = Duration::ZERO;
+    let hub = ConnectionManager::new(log, shortest);
+    let address = serve(&hub).await;
+    let _client = Client::connect(address, "").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // A ping is two bytes.
+    let sent = hub.stats().sent_bytes;
+    assert!(sent <= 2 * 500, "{sent} bytes of pings in half a second");
+}

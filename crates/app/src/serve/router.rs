@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ALLOW, CACHE_CONTROL, EXPECT, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, request};
 use hyper::body::Incoming;
 use stoat_ws_hub::CURSOR_HEADER;
@@ -152,6 +152,10 @@ fn upgrade(app: &App, head: request::Parts, peer: SocketAddr) -> Outcome {
             let problem = Problem::new(Kind::plain(refused.status()), refused.to_string())
                 .reason(refused.reason().as_str());
             Err(match refused.header() {
+                // It is for the next hop only, and has to say so (RFC 9110 section 7.8).
+                Some((UPGRADE, value)) => problem
+                    .header(UPGRADE, value)
+                    .header(CONNECTION, HeaderValue::from_static("upgrade")),
                 Some((name, value)) => problem.header(name, value),
                 None => problem,
             })

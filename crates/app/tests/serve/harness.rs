@@ -95,6 +95,11 @@ impl Client {
         self.0.write_all(bytes).await.is_ok()
     }
 
+    /// Says that nothing more will be sent; what is answered can still be read.
+    pub(crate) async fn end_sending(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
     /// Reads one answer, interim ones included.
     pub(crate) async fn answer(&mut self) -> Answer {
         let head = loop {

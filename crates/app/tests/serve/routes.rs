@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::harness::start;
+use super::harness::{post, start};
 
 #[tokio::test]
 async fn every_answer_has_a_correlation_id_and_the_cursor() {
@@ -202,4 +202,25 @@ async fn a_client_that_takes_no_answer_is_cut_off() {
         answers += 1;
     }
     assert!(answers < 10, "{answers}");
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_it_will_say_is_answered() {
+    let server = start(&[]);
+    let publish = post("application/json", "", r#"{"type":"a"}"#);
+    let read = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    for (request, status) in [
+        (publish, 201),
+        (read("/api/v1/events"), 200),
+        (read("/api/v1/connections"), 200),
+        (read("/metrics"), 200),
+        (read("/nowhere"), 404),
+    ] {
+        let mut client = server.connect().await;
+        client.send(&request).await;
+        client.end_sending().await;
+        let answer = client.try_answer().await;
+        assert_eq!(answer.map(|answer| answer.status()), Some(status));
+        assert!(client.is_closed().await, "{request}");
+    }
 }

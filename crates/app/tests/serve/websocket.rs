@@ -51,6 +51,7 @@ async fn refusals_are_problems() {
     let plain = server.get("/ws").await;
     assert_eq!(plain.problem(426)["reason"], "not_an_upgrade");
     assert_eq!(plain.header("upgrade"), Some("websocket"));
+    assert_eq!(plain.header("connection"), Some("upgrade"));
     assert!(plain.header("x-stoat-cursor").is_some());
 
     let ask = |path: &str, headers: &str| {

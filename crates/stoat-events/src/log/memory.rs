@@ -155,11 +155,12 @@ impl EventLog for MemoryLog {
     fn read(&self, after: u64, limit: ReadLimit, out: &mut Vec<LogEntry>) -> ReadStatus {
         let ring = self.lock_fresh();
         let first = ring.first();
-        if after + 1 < first {
+        let next = after.saturating_add(1);
+        if next < first {
             return ReadStatus::Evicted;
         }
         let mut bytes = 0;
-        let skip = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
+        let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
         for entry in ring.entries.iter().skip(skip).take(limit.events.max(1)) {
             out.push(entry.clone());
             bytes += entry.encoded().ws_frame().len();

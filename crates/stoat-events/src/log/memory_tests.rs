@@ -410,3 +410,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cursor_beyond_the_end_reads_nothing() {
+    let log = MemoryLog::default();
+    log.append_now(events(2).into()).unwrap();
+    for after in [2, 3, u64::MAX - 1, u64::MAX] {
+        assert_eq!(read(&log, after, ALL), Some(vec![]), "{after}");
+    }
+}

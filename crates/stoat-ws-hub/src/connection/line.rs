@@ -80,7 +80,7 @@ pub(super) async fn serve(
         // just now is seen before it.
         let end = tokio::select! {
             biased;
-            Some(order) = member.ordered() => line.lock().session.obey(order, now()).map(End::Abort),
+            order = member.ordered() => line.lock().session.obey(order, now()).map(End::Abort),
             () = line.kick.notified() => None,
             _ = line.stream.readable(), if left.wants_input => None,
             _ = line.stream.writable(), if left.stalled => None,

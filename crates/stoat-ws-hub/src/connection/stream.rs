@@ -49,7 +49,7 @@ where
             // takes nothing; and last the timer, so that progress made just now is
             // seen before it.
             biased;
-            Some(order) = member.ordered() => driver.session.obey(order, now()).map(End::Abort),
+            order = member.ordered() => driver.session.obey(order, now()).map(End::Abort),
             end = poll_fn(|cx| driver.poll(cx, armed, slow)) => end,
             moved = head.changed(), if !log_is_gone && !slow => {
                 log_is_gone = moved.is_err();
