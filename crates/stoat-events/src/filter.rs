@@ -131,7 +131,7 @@ impl InvalidFilter {
 impl fmt::Display for InvalidFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Name(name) => write!(f, "`{}`: {name}", self.field()),
+            Cause::Name(name) => name.write(&format!("each entry of `{}`", self.field()), f),
             Cause::TooMany { field, count } => {
                 write!(
                     f,

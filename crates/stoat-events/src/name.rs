@@ -62,18 +62,25 @@ impl InvalidName {
     }
 }
 
-impl fmt::Display for InvalidName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl InvalidName {
+    /// Writes the rule and the value, of whatever is named.
+    pub(crate) fn write(&self, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            field,
             rule,
             max_len,
             value,
+            ..
         } = self;
         write!(
             f,
-            "`{field}` must match {rule} and have at most {max_len} bytes, got {value}"
+            "{what} must match {rule} and have at most {max_len} bytes, got {value}"
         )
+    }
+}
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(&format!("`{}`", self.field), f)
     }
 }
 

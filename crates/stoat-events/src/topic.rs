@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::name::{InvalidName, is_name};
 
 const TOPIC_RULE: &str = "[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*";
-const PATTERN_RULE: &str = "a topic, a topic followed by `.*`, or `*`";
+const PATTERN_RULE: &str =
+    "TOPIC, TOPIC.* or *, where TOPIC is [a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*,";
 
 /// The address that an event was published to; the same grammar as an event
 /// type, at most 128 bytes. Cheap to clone.

@@ -245,6 +245,9 @@ impl ConnectionManager {
         for (n, member) in (0u64..).zip(&members) {
             let share = u128::from(spread) * u128::from(n) / members.len().max(1) as u128;
             member.give(self.farewell(u64::try_from(share).unwrap_or(u64::MAX)));
+            if n % 256 == 255 {
+                tokio::task::yield_now().await;
+            }
         }
         drop(members);
         if timeout(within, registry.wait_until_empty()).await.is_ok() {
@@ -307,10 +310,12 @@ async fn keep_house(hub: Weak<Hub>, beat: Option<Duration>) {
     }
 }
 
-/// The `User-Agent`, made safe to show and cut.
+/// The `User-Agent`, cut, and without what is not visible ASCII: other text can hide
+/// or turn around what stands beside it.
 fn user_agent(headers: &HeaderMap) -> Option<Box<str>> {
     const MAX_CHARS: usize = 256;
     let text = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
-    let visible = text.chars().filter(|c| !c.is_control()).take(MAX_CHARS);
+    let shown = |c: &char| c.is_ascii_graphic() || *c == ' ';
+    let visible = text.chars().filter(shown).take(MAX_CHARS);
     Some(visible.collect::<String>().into())
 }

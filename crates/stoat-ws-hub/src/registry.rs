@@ -101,9 +101,15 @@ impl Member {
         *lock(&self.filter) = filter;
     }
 
-    /// Gives an order; a later one replaces one that was not yet taken.
+    /// Gives an order; a later one replaces one that was not yet taken, but for an
+    /// abort, which is the last word.
     pub(crate) fn give(&self, order: Order) {
-        *lock(&self.order) = Some(order);
+        {
+            let mut waiting = lock(&self.order);
+            if !matches!(*waiting, Some(Order::Abort(_))) {
+                *waiting = Some(order);
+            }
+        }
         self.ordered.notify_one();
     }
 
@@ -390,6 +396,20 @@ mod tests {
         let leave = async { membership.end(DisconnectReason::ClientClosed) };
         tokio::join!(biased; registry.wait_until_empty(), leave);
         assert_eq!(registry.active(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_abort_is_the_last_word() {
+        let registry = Arc::new(Registry::default());
+        let place = registry
+            .admit(newcomer().remote_addr, &HubConfig::default())
+            .unwrap();
+        let membership = place.register(newcomer());
+        let member = &membership.member;
+        member.give(Order::Close(Close::by_operator()));
+        member.give(Order::Abort(DisconnectReason::Shutdown));
+        member.give(Order::Close(Close::by_operator()));
+        assert!(matches!(member.ordered().await, Order::Abort(_)));
     }
 
     #[tokio::test]

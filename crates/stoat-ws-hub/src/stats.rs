@@ -37,7 +37,7 @@ pub struct HubStats {
     /// Messages of clients that were no control message.
     pub ignored_messages: u64,
     /// From the log's acceptance of an event until it was handed to the kernel,
-    /// once for each client.
+    /// once for each client that was there when it was accepted.
     pub publish_to_socket: Histogram,
 }
 
@@ -136,8 +136,11 @@ impl Counters {
         count(&GAP_REASONS, &self.gaps, reason);
     }
 
-    pub(crate) fn delivered_after(&self, latency: Duration) {
+    /// Counts an event of the log that was handed over, with its age unless it was a
+    /// replay: that tells of the client's absence, not of the hub's speed.
+    pub(crate) fn delivered(&self, latency: Option<Duration>) {
         self.delivered.fetch_add(1, Relaxed);
+        let Some(latency) = latency else { return };
         self.latency[bucket(latency)].fetch_add(1, Relaxed);
         self.latency_nanos.fetch_add(nanos(latency), Relaxed);
     }
@@ -208,9 +211,10 @@ mod tests {
     #[test]
     fn latency_buckets_include_their_upper_bound() {
         let counters = Counters::default();
-        counters.delivered_after(Duration::from_micros(50));
-        counters.delivered_after(Duration::from_micros(51));
-        counters.delivered_after(Duration::from_secs(60));
+        counters.delivered(Some(Duration::from_micros(50)));
+        counters.delivered(Some(Duration::from_micros(51)));
+        counters.delivered(Some(Duration::from_secs(60)));
+        counters.delivered(None);
         let histogram = counters.snapshot(0).publish_to_socket;
         assert_eq!((histogram.counts[0], histogram.counts[1]), (1, 1));
         assert_eq!(histogram.counts.last(), Some(&1));

@@ -78,8 +78,7 @@ impl Batch {
         &self.entries
     }
 
-    /// When the first and the last were accepted by the log, and the sum of all ages
-    /// at `now`.
+    /// The greatest and the least age of the events at `now`, and the sum of all.
     pub(crate) fn ages(&self, now: Instant) -> (Duration, Duration, Duration) {
         let age = |entry: Option<&LogEntry>| {
             entry.map_or(Duration::ZERO, |entry| {
@@ -92,7 +91,8 @@ impl Batch {
         (greatest, age(self.entries.last()), sum)
     }
 
-    fn oldest(&self) -> Option<Instant> {
+    /// When the first event was accepted by the log.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
         self.entries.first().map(LogEntry::accepted_at)
     }
 }

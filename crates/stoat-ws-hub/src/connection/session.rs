@@ -34,6 +34,8 @@ pub(super) struct Session {
     member: Arc<Member>,
     filter: Arc<Filter>,
     deadlines: Deadlines,
+    /// Since when the client is here: what was accepted earlier is a replay to it.
+    attached_at: Instant,
     max_client_buffer: usize,
     /// Lined up for the socket; only the first chunk may have been begun.
     queue: VecDeque<Chunk>,
@@ -107,6 +109,7 @@ impl Session {
             cursor: member.cursor.load(Relaxed),
             member,
             deadlines: Deadlines::new(config, now),
+            attached_at: now,
             max_client_buffer: config.max_client_buffer.max(1024),
             queue: VecDeque::new(),
             begun: 0,
@@ -152,6 +155,7 @@ impl Session {
             && matches!(self.phase, Phase::Open)
             && self.protocol.output_len() == 0
             && self.filter.is_all()
+            && batch.oldest() >= Some(self.attached_at)
     }
 
     /// The socket took this many bytes of a batch that was [wanted](Self::wants_all_of).
@@ -225,7 +229,8 @@ impl Session {
             self.begun -= len;
             match self.queue.pop_front() {
                 Some(Chunk::Entry(entry)) => {
-                    counters.delivered_after(now.saturating_duration_since(entry.accepted_at()));
+                    let is_live = entry.accepted_at() >= self.attached_at;
+                    counters.delivered(is_live.then(|| age(&entry, now)));
                 }
                 Some(Chunk::Gap(_, gap)) => counters.gap(gap.reason),
                 _ => {}
