@@ -10,6 +10,7 @@ mod session;
 mod stream;
 mod transport;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -50,6 +51,21 @@ pub(crate) async fn serve(
     beginning: Beginning,
     hub: &Arc<Hub>,
 ) -> DisconnectReason {
+    match start(upgraded, beginning, hub) {
+        Started::Line(line, member) => line::serve(line, &member, hub).await,
+        Started::Stream(served) => served.await,
+    }
+}
+
+/// A connection that has its session.
+enum Started {
+    Line(Arc<Line>, Arc<Member>),
+    /// Boxed, so that the common case does not carry its state.
+    Stream(Pin<Box<dyn Future<Output = DisconnectReason> + Send>>),
+}
+
+/// Makes the session. Not `async`: the task would hold on to what is moved here.
+fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
     let Beginning {
         member,
         gap,
@@ -61,9 +77,14 @@ pub(crate) async fn serve(
     match Transport::new(upgraded) {
         Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());
-            line::serve(stream, session, &member, hub).await
+            Started::Line(Arc::new(Line::new(stream, session, hub)), member)
         }
-        Transport::Other(stream) => stream::serve(stream, session, &member, head, beats, hub).await,
+        Transport::Other(io) => {
+            let hub = Arc::clone(hub);
+            Started::Stream(Box::pin(stream::serve(
+                io, session, member, head, beats, hub,
+            )))
+        }
     }
 }
 

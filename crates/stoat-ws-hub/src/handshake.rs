@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::Upgraded;
-use hyper_tungstenite::HyperWebsocket;
+pub(crate) use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::InvalidSubscription;

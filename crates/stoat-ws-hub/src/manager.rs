@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use stoat_correlation::CorrelationId;
 use stoat_events::{AppendError, Appended, Batch, EventId, EventLog, MemoryLog, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::close::Close;
 use crate::connection::{self, Beginning};
 use crate::fan_out::FanOut;
+use crate::handshake::HyperWebsocket;
 use crate::heartbeat::{Beats, number};
-use crate::registry::{Newcomer, Order, Registry};
+use crate::registry::{Membership, Newcomer, Order, Registry};
 use crate::{
     ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
     Subscription, handshake,
@@ -141,26 +143,24 @@ impl ConnectionManager {
             member.give(self.farewell(0));
         }
 
-        let hub = Arc::clone(hub);
-        stoat_correlation::spawn(async move {
-            let id = member.id;
-            tracing::debug!(connection = %id, %peer, "connected");
-            let beginning = Beginning {
-                member,
-                gap: attachment.gap,
-                head,
-                beats,
-                beat_seen,
-            };
-            let upgraded =
-                timeout(hub.config.handshake_timeout, handshake::complete(websocket)).await;
-            let reason = match upgraded {
-                Ok(Some(upgraded)) => connection::serve(upgraded, beginning, &hub).await,
-                _ => DisconnectReason::HandshakeFailed,
-            };
-            tracing::debug!(connection = %id, reason = reason.as_str(), "disconnected");
-            membership.end(reason);
-        });
+        let beginning = Beginning {
+            member,
+            gap: attachment.gap,
+            head,
+            beats,
+            beat_seen,
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a connection outlives its request, whose span would take memory as long; its lines name the ID"
+        )]
+        tokio::spawn(live(
+            Arc::clone(hub),
+            websocket,
+            beginning,
+            membership,
+            stoat_correlation::current(),
+        ));
         Ok(response)
     }
 
@@ -287,6 +287,31 @@ impl fmt::Debug for ConnectionManager {
             .field("config", &self.hub.config)
             .finish_non_exhaustive()
     }
+}
+
+/// The life of a connection, from its 101 on.
+async fn live(
+    hub: Arc<Hub>,
+    websocket: HyperWebsocket,
+    beginning: Beginning,
+    membership: Membership,
+    correlation_id: Option<CorrelationId>,
+) {
+    let id = membership.member.id;
+    let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
+    tracing::debug!(connection = %id, correlation_id, "connected");
+    // Boxed, so that its state goes with it.
+    let upgraded = Box::pin(timeout(
+        hub.config.handshake_timeout,
+        handshake::complete(websocket),
+    ))
+    .await;
+    let reason = match upgraded {
+        Ok(Some(upgraded)) => connection::serve(upgraded, beginning, &hub).await,
+        _ => DisconnectReason::HandshakeFailed,
+    };
+    tracing::debug!(connection = %id, correlation_id, reason = reason.as_str(), "disconnected");
+    membership.end(reason);
 }
 
 /// Sends the heartbeats, and lets the log forget what is too old.

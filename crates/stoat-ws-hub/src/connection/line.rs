@@ -48,24 +48,10 @@ struct Left {
 }
 
 /// Serves a connection until it ends, and says why it did.
-pub(super) async fn serve(
-    stream: TcpStream,
-    session: Session,
-    member: &Member,
-    hub: &Arc<Hub>,
-) -> DisconnectReason {
-    let deadline = session.deadline();
-    let line = Arc::new(Line {
-        stream,
-        state: Mutex::new(State {
-            session,
-            slow: SlowGauge::new(&hub.registry),
-            lost: false,
-        }),
-        kick: Notify::new(),
-    });
+pub(super) async fn serve(line: Arc<Line>, member: &Member, hub: &Hub) -> DisconnectReason {
     // Seated first, looked at second: what is published in between is seen by one of both.
     let seat = hub.fan_out.seat(&line);
+    let deadline = line.lock().session.deadline();
     let mut timer = pin!(sleep_until(deadline.into()));
     let end = loop {
         let left = match line.turn(hub) {
@@ -110,6 +96,18 @@ pub(super) async fn serve(
 }
 
 impl Line {
+    pub(super) fn new(stream: TcpStream, session: Session, hub: &Hub) -> Self {
+        Self {
+            stream,
+            state: Mutex::new(State {
+                session,
+                slow: SlowGauge::new(&hub.registry),
+                lost: false,
+            }),
+            kick: Notify::new(),
+        }
+    }
+
     /// Writes what is new. Leaves to the connection's task whatever takes longer.
     pub(crate) fn offer(
         &self,
@@ -256,22 +254,21 @@ impl Line {
         {
             return;
         }
-        let end = async {
-            let mut discarded = [0; 512];
-            loop {
-                match self.stream.try_read(&mut discarded) {
-                    Ok(1..) => {}
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        if self.stream.readable().await.is_err() {
-                            return;
-                        }
-                    }
-                    Ok(0) | Err(_) => return,
-                }
-            }
-        };
+        let end = async { while self.discard() && self.stream.readable().await.is_ok() {} };
         // Whatever comes of it, the connection is over.
         let _ = timeout(LINGER, end).await;
+    }
+
+    /// Throws away what there is to read. Says whether more may come.
+    fn discard(&self) -> bool {
+        let mut discarded = [0; 2048];
+        loop {
+            match self.stream.try_read(&mut discarded) {
+                Ok(1..) => {}
+                Ok(0) => return false,
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

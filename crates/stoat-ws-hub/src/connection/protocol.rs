@@ -44,7 +44,7 @@ struct Pipe {
 impl Protocol {
     pub(super) fn new(max_message: usize) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(512)
+            .read_buffer_size(128)
             .write_buffer_size(0)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));

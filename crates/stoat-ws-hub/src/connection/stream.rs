@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -21,10 +22,10 @@ use crate::registry::{Member, Order};
 pub(super) async fn serve<S>(
     io: S,
     session: Session,
-    member: &Member,
+    member: Arc<Member>,
     mut head: HeadWatch,
     mut beats: BeatWatch,
-    hub: &Hub,
+    hub: Arc<Hub>,
 ) -> DisconnectReason
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -33,7 +34,7 @@ where
     let mut driver = Driver {
         io,
         session,
-        hub,
+        hub: &hub,
         beats: beats.clone(),
         slow,
     };
