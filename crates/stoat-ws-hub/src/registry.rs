@@ -89,7 +89,7 @@ pub(crate) struct Member {
     pub(crate) cursor: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
     order: Mutex<Option<Order>>,
-    ordered: Notify,
+    wake: Notify,
 }
 
 impl Member {
@@ -110,18 +110,23 @@ impl Member {
                 *waiting = Some(order);
             }
         }
-        self.ordered.notify_one();
+        self.wake();
     }
 
-    /// Waits for an order. Cancel safe: an order stays until it is taken.
-    pub(crate) async fn ordered(&self) -> Order {
-        loop {
-            self.ordered.notified().await;
-            // Nothing is there where an order was taken together with the one it replaced.
-            if let Some(order) = lock(&self.order).take() {
-                return order;
-            }
-        }
+    /// Takes the order that waits.
+    pub(crate) fn take_order(&self) -> Option<Order> {
+        lock(&self.order).take()
+    }
+
+    /// Wakes the connection's task.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits until the task is woken: by an order, or because something was left to it.
+    /// Cancel safe: a wake stays until it is taken.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
     }
 
     fn info(&self, newest: u64) -> ConnectionInfo {
@@ -246,7 +251,7 @@ impl Place {
             cursor: AtomicU64::new(newcomer.cursor),
             bytes_sent: AtomicU64::new(0),
             order: Mutex::new(None),
-            ordered: Notify::new(),
+            wake: Notify::new(),
         });
         registry.members.insert(id, Arc::clone(&member));
         registry.counters.connects.fetch_add(1, Ordering::Relaxed);
@@ -399,35 +404,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_abort_is_the_last_word() {
+    async fn orders_wake_and_an_abort_is_the_last_word() {
         let registry = Arc::new(Registry::default());
         let place = registry
             .admit(newcomer().remote_addr, &HubConfig::default())
             .unwrap();
         let membership = place.register(newcomer());
         let member = &membership.member;
+        assert!(member.take_order().is_none());
         member.give(Order::Close(Close::by_operator()));
         member.give(Order::Abort(DisconnectReason::Shutdown));
         member.give(Order::Close(Close::by_operator()));
-        assert!(matches!(member.ordered().await, Order::Abort(_)));
-    }
-
-    #[tokio::test]
-    async fn an_order_is_heard_after_two_that_came_as_one() {
-        let registry = Arc::new(Registry::default());
-        let place = registry
-            .admit(newcomer().remote_addr, &HubConfig::default())
-            .unwrap();
-        let membership = place.register(newcomer());
-        let member = &membership.member;
-        // The task was woken for the first of two, and has taken the second with it: the
-        // wake for the second is still to come, and brings nothing.
-        member.give(Order::Close(Close::by_operator()));
-        assert!(lock(&member.order).take().is_some());
-
-        let third = Order::Abort(DisconnectReason::Shutdown);
-        let give = async { member.give(third) };
-        let (heard, ()) = tokio::join!(biased; member.ordered(), give);
-        assert!(matches!(heard, Order::Abort(_)), "{heard:?}");
+        member.woken().await;
+        assert!(matches!(member.take_order(), Some(Order::Abort(_))));
+        assert!(member.take_order().is_none());
     }
 }

@@ -1,15 +1,16 @@
 //! A connection over plain TCP. The hub's fan-out writes what is new to it; its own
 //! task reads, keeps the deadlines, and writes when the socket was full.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
 
@@ -28,8 +29,6 @@ use crate::stats::Tally;
 pub(crate) struct Line {
     stream: TcpStream,
     state: Mutex<State>,
-    /// The fan-out leaves something for the task to do.
-    kick: Notify,
 }
 
 struct State {
@@ -54,6 +53,19 @@ pub(super) async fn serve(line: Arc<Line>, member: &Member, hub: &Hub) -> Discon
     let deadline = line.lock().session.deadline();
     let mut timer = pin!(sleep_until(deadline.into()));
     let end = loop {
+        // An operator's order comes first, and the timer before the turn, so that its
+        // ping goes out with it.
+        let order = member.take_order();
+        if let Some(reason) = order.and_then(|order| line.lock().session.obey(order, now())) {
+            break End::Abort(reason);
+        }
+        if timer.is_elapsed() {
+            match line.lock().session.tick(now()) {
+                Some(Due::Abort(reason)) => break End::Abort(reason),
+                Some(Due::LetGo(reason)) => break End::Lost(reason),
+                None => {}
+            }
+        }
         let left = match line.turn(hub) {
             Ok(left) => left,
             Err(end) => break end,
@@ -61,23 +73,15 @@ pub(super) async fn serve(line: Arc<Line>, member: &Member, hub: &Hub) -> Discon
         if left.deadline < timer.deadline().into_std() || timer.is_elapsed() {
             timer.as_mut().reset(left.deadline.into());
         }
-        // Each branch only says that there is something to do; the next turn does it.
-        // An operator's order comes first, and the timer last, so that progress made
-        // just now is seen before it.
-        let end = tokio::select! {
-            biased;
-            order = member.ordered() => line.lock().session.obey(order, now()).map(End::Abort),
-            () = line.kick.notified() => None,
-            _ = line.stream.readable(), if left.wants_input => None,
-            _ = line.stream.writable(), if left.stalled => None,
-            () = yield_now(), if left.more => None,
-            () = &mut timer => line.lock().session.tick(now()).map(|end| match end {
-                Due::Abort(reason) => End::Abort(reason),
-                Due::LetGo(reason) => End::Lost(reason),
-            }),
-        };
-        if let Some(end) = end {
-            break end;
+        if left.more {
+            yield_now().await;
+            continue;
+        }
+        // Each branch only says that there is something to do.
+        tokio::select! {
+            () = member.woken() => {}
+            () = poll_fn(|cx| line.poll_ready(cx, &left)) => {}
+            () = &mut timer => {}
         }
     };
     drop(seat);
@@ -104,7 +108,6 @@ impl Line {
                 slow: SlowGauge::new(&hub.registry),
                 lost: false,
             }),
-            kick: Notify::new(),
         }
     }
 
@@ -145,7 +148,7 @@ impl Line {
         }
         slow.set(session.is_stalled());
         if *lost || !done || session.is_stalled() || session.is_over() {
-            self.kick.notify_one();
+            session.member().wake();
         }
     }
 
@@ -153,8 +156,20 @@ impl Line {
     pub(crate) fn log_is_gone(&self) {
         let order = Order::Close(Close::log_gone());
         // Closing does not abort.
-        let _ = self.lock().session.obey(order, now());
-        self.kick.notify_one();
+        let session = &mut self.lock().session;
+        let _ = session.obey(order, now());
+        session.member().wake();
+    }
+
+    /// Ready when the socket has what the last turn was lacking.
+    fn poll_ready(&self, cx: &mut Context<'_>, left: &Left) -> Poll<()> {
+        let readable = left.wants_input && self.stream.poll_read_ready(cx).is_ready();
+        let writable = left.stalled && self.stream.poll_write_ready(cx).is_ready();
+        if readable || writable {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Writes and reads as much as the socket allows, within bounds.

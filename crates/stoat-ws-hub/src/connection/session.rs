@@ -304,6 +304,11 @@ impl Session {
         None
     }
 
+    /// The connection's part that others see.
+    pub(super) fn member(&self) -> &Member {
+        &self.member
+    }
+
     /// When to call [`tick`](Self::tick) at the latest.
     pub(super) fn deadline(&self) -> Instant {
         self.deadlines.next()

@@ -50,7 +50,10 @@ where
             // takes nothing; and last the timer, so that progress made just now is
             // seen before it.
             biased;
-            order = member.ordered() => driver.session.obey(order, now()).map(End::Abort),
+            () = member.woken() => member
+                .take_order()
+                .and_then(|order| driver.session.obey(order, now()))
+                .map(End::Abort),
             end = poll_fn(|cx| driver.poll(cx, armed, slow)) => end,
             moved = head.changed(), if !log_is_gone && !slow => {
                 log_is_gone = moved.is_err();
