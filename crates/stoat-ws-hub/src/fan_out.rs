@@ -3,6 +3,7 @@
 //! Waking a task for each connection costs more than the write itself as long as
 //! events are few.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use stoat_events::HeadWatch;
@@ -125,7 +126,11 @@ async fn serve(
             row.for_some(|lines| {
                 let mut tally = Tally::default();
                 for line in lines {
-                    line.offer(&batch, beat.as_ref(), &hub, &mut tally);
+                    let offer = || line.offer(&batch, beat.as_ref(), &hub, &mut tally);
+                    // A fault in one connection must not end the others of the row.
+                    if catch_unwind(AssertUnwindSafe(offer)).is_err() {
+                        line.give_up();
+                    }
                 }
                 hub.registry.counters.add(&tally);
             })

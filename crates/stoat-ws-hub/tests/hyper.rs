@@ -4,10 +4,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use stoat_events::{EventLog, MemoryLog, Retention};
+use stoat_events::{
+    AppendFuture, Batch, EventLog, HeadWatch, LogBounds, LogEntry, MemoryLog, ReadLimit,
+    ReadStatus, Retention,
+};
 use stoat_ws_hub::{ConnectionManager, DisconnectReason, HubConfig, RejectReason};
 use support::{Client, numbered, serve, serve_one, until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,6 +177,55 @@ async fn silence_ends_a_connection_and_pongs_keep_it() {
     assert!(everything.windows(close.len()).any(|bytes| bytes == close));
     hub.broadcast(numbered(1)).await.unwrap();
     assert_eq!(alive.number().await, 1);
+}
+
+/// A log of which one read for a single connection panics.
+struct Faulty {
+    log: MemoryLog,
+    armed: AtomicBool,
+}
+
+impl EventLog for Faulty {
+    fn append(&self, batch: Batch) -> AppendFuture<'_> {
+        self.log.append(batch)
+    }
+
+    fn read(&self, after: u64, limit: ReadLimit, out: &mut Vec<LogEntry>) -> ReadStatus {
+        // The fan-out reads more at a time than a connection does.
+        if limit.events <= 128 && self.armed.swap(false, Ordering::SeqCst) {
+            panic!("a fault in one connection, part of the test");
+        }
+        self.log.read(after, limit, out)
+    }
+
+    fn bounds(&self) -> LogBounds {
+        self.log.bounds()
+    }
+
+    fn head(&self) -> HeadWatch {
+        self.log.head()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_one_connection_is_the_end_of_that_one_only() {
+    let log = Arc::new(Faulty {
+        log: MemoryLog::default(),
+        armed: AtomicBool::new(false),
+    });
+    let hub = ConnectionManager::new(log.clone(), HubConfig::default());
+    let address = serve(&hub).await;
+    // What sees only a part is read for by itself.
+    let picky = Client::connect(address, "?types=scan_completed").await;
+    let mut other = Client::connect(address, "").await;
+    log.armed.store(true, Ordering::SeqCst);
+    for n in 0..10 {
+        hub.broadcast(numbered(n)).await.unwrap();
+        assert_eq!(other.number().await, n);
+    }
+    until(|| hub.active_connections() == 1).await;
+    assert!(!log.armed.load(Ordering::SeqCst));
+    drop(picky);
 }
 
 #[tokio::test]

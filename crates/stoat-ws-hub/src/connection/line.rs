@@ -152,6 +152,13 @@ impl Line {
         }
     }
 
+    /// Ends the connection since its state can no longer be relied on.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.lock();
+        state.lost = true;
+        state.session.member().wake();
+    }
+
     /// Ends the connection since there is nothing more to follow.
     pub(crate) fn log_is_gone(&self) {
         let order = Order::Close(Close::log_gone());
