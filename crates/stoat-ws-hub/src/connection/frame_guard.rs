@@ -39,6 +39,11 @@ impl FrameGuard {
         }
     }
 
+    /// Whether the input so far ended with a whole message, or with none begun.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.header_len == 0 && self.payload_left == 0 && self.message.is_none()
+    }
+
     /// Looks at the next piece of input. After a refusal it must not be called again.
     pub(super) fn check(&mut self, input: &[u8]) -> Verdict {
         let mut verdict = Verdict {

@@ -11,10 +11,15 @@ use crate::close::Close;
 
 /// tungstenite over two byte queues in place of a socket. Each of its writes lands
 /// whole in the output, so the output always ends at a frame boundary.
+///
+/// Most clients say nothing most of the time, so it is there only while something is
+/// under way: between two messages it has no state that would be missed.
 pub(super) struct Protocol {
-    socket: WebSocket<Pipe>,
+    socket: Option<Box<WebSocket<Pipe>>>,
     guard: FrameGuard,
     state: State,
+    output: Vec<u8>,
+    max_message: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,15 +48,12 @@ struct Pipe {
 
 impl Protocol {
     pub(super) fn new(max_message: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(128)
-            .write_buffer_size(0)
-            .max_message_size(Some(max_message))
-            .max_frame_size(Some(max_message));
         Self {
-            socket: WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config)),
+            socket: None,
             guard: FrameGuard::new(max_message),
             state: State::Open,
+            output: Vec::new(),
+            max_message,
         }
     }
 
@@ -69,64 +71,73 @@ impl Protocol {
             return Ok(0);
         }
         let verdict = self.guard.check(input);
-        self.socket
-            .get_mut()
-            .input
-            .extend_from_slice(&input[..verdict.good]);
-        self.read_messages(&mut on_message)?;
+        let state = &mut self.state;
+        let good = &input[..verdict.good];
+        let read = with_socket(
+            &mut self.socket,
+            self.max_message,
+            &mut self.output,
+            |socket| {
+                socket.get_mut().input.extend_from_slice(good);
+                read_messages(socket, state, &mut on_message)
+            },
+        );
+        self.rest();
+        read?;
         match verdict.refused {
             Some(close) if self.state != State::Closed => Err(close),
             _ => Ok(verdict.frames),
         }
     }
 
-    fn read_messages(&mut self, on_message: &mut impl FnMut(Incoming)) -> Result<(), Close> {
-        loop {
-            match self.socket.read() {
-                Ok(Message::Text(text)) if self.state == State::Open => {
-                    on_message(Incoming::Text(text.as_str().to_owned()));
-                }
-                Ok(Message::Binary(_)) if self.state == State::Open => on_message(Incoming::Binary),
-                Ok(Message::Close(_)) => {
-                    self.state = State::Closed;
-                    // Queues our half where the peer closed first.
-                    let _ = self.socket.flush();
-                    return Ok(());
-                }
-                Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(Error::Capacity(_)) => return Err(Close::message_too_big()),
-                Err(Error::Utf8(_)) => return Err(Close::invalid_utf8()),
-                Err(_) => return Err(Close::protocol_error("broken frame")),
-            }
-        }
-    }
-
     /// Queues a text message.
     pub(super) fn send_text(&mut self, text: &'static str) {
-        if self.state == State::Open {
-            // The pipe takes everything, so this fails only after a Close.
-            let _ = self.socket.send(Message::text(text));
-        }
+        self.send(Message::text(text));
     }
 
     /// Queues a ping.
     pub(super) fn send_ping(&mut self) {
-        if self.state == State::Open {
-            let _ = self.socket.send(Message::Ping(Bytes::new()));
-        }
+        self.send(Message::Ping(Bytes::new()));
     }
 
     /// Queues our Close frame, unless there was one.
     pub(super) fn close(&mut self, close: &Close) {
+        let reason: &str = &close.text;
+        let frame = CloseFrame {
+            code: CloseCode::from(close.code),
+            reason: reason.into(),
+        };
+        let message = Message::Close(Some(frame));
         if self.state == State::Open {
+            // It waits for the peer's, so it does not rest.
             self.state = State::CloseSent;
-            let reason: &str = &close.text;
-            let frame = CloseFrame {
-                code: CloseCode::from(close.code),
-                reason: reason.into(),
-            };
-            let _ = self.socket.close(Some(frame));
+            self.write(message);
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        if self.state == State::Open {
+            self.write(message);
+            self.rest();
+        }
+    }
+
+    fn write(&mut self, message: Message) {
+        with_socket(
+            &mut self.socket,
+            self.max_message,
+            &mut self.output,
+            |socket| {
+                // The pipe takes everything, so this fails only after a Close.
+                let _ = socket.send(message);
+            },
+        );
+    }
+
+    /// Lets go of tungstenite where nothing is under way.
+    fn rest(&mut self) {
+        if self.state == State::Closed || (self.state == State::Open && self.guard.is_at_rest()) {
+            self.socket = None;
         }
     }
 
@@ -135,6 +146,7 @@ impl Protocol {
     pub(super) fn fail(&mut self, close: &Close) {
         self.close(close);
         self.state = State::Closed;
+        self.rest();
     }
 
     /// The connection is at its end, once the output is written.
@@ -144,19 +156,65 @@ impl Protocol {
 
     /// The queued output, whole frames, in bytes.
     pub(super) fn output_len(&self) -> usize {
-        self.socket.get_ref().output.len()
+        self.output.len()
     }
 
     /// Takes the queued output.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.socket.get_mut().output)
+        std::mem::take(&mut self.output)
     }
 
     /// Puts output back that was taken and not begun.
     pub(super) fn put_back(&mut self, mut earlier: Vec<u8>) {
-        let output = &mut self.socket.get_mut().output;
-        earlier.append(output);
-        *output = earlier;
+        earlier.append(&mut self.output);
+        self.output = earlier;
+    }
+}
+
+/// Does something with tungstenite, made where it is not there, and takes its output.
+fn with_socket<T>(
+    socket: &mut Option<Box<WebSocket<Pipe>>>,
+    max_message: usize,
+    output: &mut Vec<u8>,
+    act: impl FnOnce(&mut WebSocket<Pipe>) -> T,
+) -> T {
+    let socket = socket.get_or_insert_with(|| {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(128)
+            .write_buffer_size(0)
+            .max_message_size(Some(max_message))
+            .max_frame_size(Some(max_message));
+        let socket = WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config));
+        Box::new(socket)
+    });
+    let result = act(socket);
+    output.append(&mut socket.get_mut().output);
+    result
+}
+
+fn read_messages(
+    socket: &mut WebSocket<Pipe>,
+    state: &mut State,
+    on_message: &mut impl FnMut(Incoming),
+) -> Result<(), Close> {
+    loop {
+        match socket.read() {
+            Ok(Message::Text(text)) if *state == State::Open => {
+                on_message(Incoming::Text(text.as_str().to_owned()));
+            }
+            Ok(Message::Binary(_)) if *state == State::Open => on_message(Incoming::Binary),
+            Ok(Message::Close(_)) => {
+                *state = State::Closed;
+                // Queues our half where the peer closed first.
+                let _ = socket.flush();
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(Error::Capacity(_)) => return Err(Close::message_too_big()),
+            Err(Error::Utf8(_)) => return Err(Close::invalid_utf8()),
+            Err(_) => return Err(Close::protocol_error("broken frame")),
+        }
     }
 }
 
@@ -168,10 +226,6 @@ impl Read for Pipe {
         let len = buffer.len().min(self.input.len());
         buffer[..len].copy_from_slice(&self.input[..len]);
         self.input.drain(..len);
-        if self.input.is_empty() {
-            // An idle connection keeps no buffer.
-            self.input = Vec::new();
-        }
         Ok(len)
     }
 }
