@@ -1,0 +1,3 @@
+//! Compares stoat with other servers under the same load.
+
+fn main() {}
