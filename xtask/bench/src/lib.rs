@@ -11,3 +11,6 @@ pub mod machine;
 pub mod marker;
 pub mod process;
 pub mod statistics;
+
+#[cfg(feature = "peers")]
+pub mod peer;

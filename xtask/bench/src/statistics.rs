@@ -20,7 +20,7 @@ impl Summary {
         let (least, most) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
         let upper = *sorted.get(middle)?;
-        let lower = if sorted.len() % 2 == 0 {
+        let lower = if sorted.len().is_multiple_of(2) {
             *sorted.get(middle - 1)?
         } else {
             upper
