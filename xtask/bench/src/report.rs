@@ -67,8 +67,9 @@ fn cell(metric: &Metric, own: &Summary, baseline: Option<&Summary>) -> String {
             own.least, own.most
         );
     }
+    let baseline = baseline.filter(|_| metric.compared);
     if let Some(ratio) = baseline.and_then(|baseline| own.ratio_to(baseline)) {
-        let _ = write!(text, " {ratio:.2} ×");
+        let _ = write!(text, ", {ratio:.2} ×");
     }
     text
 }
@@ -189,7 +190,7 @@ mod tests {
         let own = Summary::of(&[3.0, 1.0, 2.0]).unwrap();
         let baseline = Summary::of(&[4.0]).unwrap();
         let text = cell(metric, &own, Some(&baseline));
-        assert_eq!(text, "2.00 (1.00 to 3.00) 0.50 ×");
+        assert_eq!(text, "2.00 (1.00 to 3.00), 0.50 ×");
         assert_eq!(cell(metric, &baseline, None), "4.00");
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Metric {
     pub(crate) decimals: usize,
     /// What a figure is divided by to be shown.
     pub(crate) unit: f64,
+    /// Whether a ratio to the baseline says anything.
+    pub(crate) compared: bool,
 }
 
 const fn metric(key: &'static str, title: &'static str, decimals: usize, unit: f64) -> Metric {
@@ -31,6 +33,7 @@ const fn metric(key: &'static str, title: &'static str, decimals: usize, unit: f
         title,
         decimals,
         unit,
+        compared: true,
     }
 }
 
@@ -64,7 +67,10 @@ pub(crate) const LOADS: &[Load] = &[
                 1e3,
             ),
             metric("last_p99_us", "until the last client p99, ms", 1, 1e3),
-            metric("load_cpu_share", "load generator busy, %", 0, 0.01),
+            Metric {
+                compared: false,
+                ..metric("load_cpu_share", "load generator busy, %", 0, 0.01)
+            },
         ],
     },
 ];
