@@ -1,5 +1,10 @@
 //! Axum with `tokio::sync::broadcast`: how most would write it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what others write knows no crate of ours"
+)]
+
 use std::process::ExitCode;
 
 use axum::Router;
@@ -8,6 +13,7 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
+use futures_util::{SinkExt as _, StreamExt as _};
 use stoat_bench::peer;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -34,23 +40,26 @@ async fn publish(State(channel): State<Channel>, body: String) -> StatusCode {
     StatusCode::ACCEPTED
 }
 
-async fn forward(mut socket: WebSocket, mut messages: broadcast::Receiver<Utf8Bytes>) {
-    loop {
-        tokio::select! {
-            message = messages.recv() => match message {
+/// One task reads and one writes: a `select!` over both would begin a read, and prepare a large
+/// buffer for it, at each message that is written.
+async fn forward(socket: WebSocket, mut messages: broadcast::Receiver<Utf8Bytes>) {
+    let (mut write, mut read) = socket.split();
+    let mut writer = tokio::spawn(async move {
+        loop {
+            match messages.recv().await {
                 Ok(text) => {
-                    if socket.send(Message::Text(text)).await.is_err() {
+                    if write.send(Message::Text(text)).await.is_err() {
                         return;
                     }
                 }
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
-            },
-            read = socket.recv() => {
-                if !matches!(read, Some(Ok(_))) {
-                    return;
-                }
             }
         }
+    });
+    let mut reader = tokio::spawn(async move { while let Some(Ok(_)) = read.next().await {} });
+    tokio::select! {
+        _ = &mut writer => reader.abort(),
+        _ = &mut reader => writer.abort(),
     }
 }

@@ -32,23 +32,18 @@ fn main() -> ExitCode {
     })
 }
 
+/// One task reads and one writes: a `select!` over both would begin a read, and prepare a large
+/// buffer for it, at each message that is written.
 async fn forward(websocket: HyperWebsocket, mut queue: mpsc::Receiver<Utf8Bytes>) {
-    let Ok(mut websocket) = websocket.await else {
+    let Ok(websocket) = websocket.await else {
         return;
     };
-    loop {
-        tokio::select! {
-            message = queue.recv() => {
-                let Some(text) = message else { return };
-                if websocket.send(Message::Text(text)).await.is_err() {
-                    return;
-                }
-            }
-            read = websocket.next() => {
-                if !matches!(read, Some(Ok(_))) {
-                    return;
-                }
-            }
+    let (mut write, mut read) = websocket.split();
+    let reader = tokio::spawn(async move { while let Some(Ok(_)) = read.next().await {} });
+    while let Some(text) = queue.recv().await {
+        if write.send(Message::Text(text)).await.is_err() {
+            break;
         }
     }
+    reader.abort();
 }
