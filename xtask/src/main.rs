@@ -6,6 +6,7 @@
     reason = "a command line program speaks through its two streams"
 )]
 
+mod bench;
 mod ci;
 mod clippy;
 mod deny;
@@ -25,58 +26,81 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 struct Command {
     name: &'static str,
     about: &'static str,
-    /// The one flag that the command takes.
-    flag: Option<&'static str>,
-    run: fn(flag_given: bool) -> Result,
+    takes: Takes,
+    run: fn(args: &[&str]) -> Result,
+}
+
+/// What may follow the name of a command.
+enum Takes {
+    Nothing,
+    Flag(&'static str),
+    /// What the program it runs makes of it.
+    Anything,
+}
+
+impl Takes {
+    fn allows(&self, args: &[&str]) -> bool {
+        match self {
+            Self::Nothing => args.is_empty(),
+            Self::Flag(flag) => args.is_empty() || args == [*flag],
+            Self::Anything => true,
+        }
+    }
 }
 
 const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, test",
-        flag: None,
+        takes: Takes::Nothing,
         run: |_| ci::run(),
     },
     Command {
         name: "fmt",
         about: "check the formatting; --fix rewrites the files",
-        flag: Some("--fix"),
-        run: fmt::run,
+        takes: Takes::Flag("--fix"),
+        run: |args| fmt::run(!args.is_empty()),
     },
     Command {
         name: "tidy",
         about: "check the house rules: crate directions, fences, READMEs, links",
-        flag: None,
+        takes: Takes::Nothing,
         run: |_| tidy::run(),
     },
     Command {
         name: "deny",
         about: "check licences, banned crates and sources of all dependencies",
-        flag: None,
+        takes: Takes::Nothing,
         run: |_| deny::run(),
     },
     Command {
         name: "clippy",
         about: "lint each crate alone, with no, each and all features",
-        flag: None,
+        takes: Takes::Nothing,
         run: |_| clippy::run(),
     },
     Command {
         name: "doc",
         about: "build the documentation; a warning is an error",
-        flag: None,
+        takes: Takes::Nothing,
         run: |_| doc::run(),
     },
     Command {
         name: "test",
         about: "set up, build binaries and examples, run all tests and doc tests",
-        flag: None,
+        takes: Takes::Nothing,
         run: |_| test::run(),
+    },
+    Command {
+        name: "bench",
+        about: "compare stoat with other servers under load; --help tells more",
+        takes: Takes::Anything,
+        run: bench::run,
     },
     Command {
         name: "setup",
         about: "install what the tests need beyond Rust and a C compiler",
-        flag: None,
+        takes: Takes::Nothing,
         run: |_| setup::run(),
     },
 ];
@@ -95,15 +119,11 @@ fn main() -> ExitCode {
         eprintln!("xtask: no command `{name}`\n\n{}", help());
         return ExitCode::from(2);
     };
-    let flag_given = match rest {
-        [] => false,
-        [flag] if Some(*flag) == command.flag => true,
-        _ => {
-            eprintln!("xtask: `{name}` does not take `{}`", rest.join(" "));
-            return ExitCode::from(2);
-        }
-    };
-    match (command.run)(flag_given) {
+    if !command.takes.allows(rest) {
+        eprintln!("xtask: `{name}` does not take `{}`", rest.join(" "));
+        return ExitCode::from(2);
+    }
+    match (command.run)(rest) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error}");

@@ -1,0 +1,143 @@
+//! The servers that are compared, and how each is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    /// What it is, in a few words.
+    pub(crate) what: &'static str,
+    /// The path of its publish URL.
+    pub(crate) publish: &'static str,
+    program: PathBuf,
+    start: Start,
+}
+
+enum Start {
+    /// `PROGRAM --port PORT`
+    Port,
+    Stoat,
+    /// nginx with the module at this path.
+    Nchan(PathBuf),
+}
+
+/// The one that all others are compared with.
+pub(crate) const BASELINE: &str = "plain";
+
+const NGINX: &str = "/usr/sbin/nginx";
+const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+
+/// All that are built into a folder, and those that the machine has; or only the named ones.
+pub(crate) fn all(folder: &Path, only: Option<&str>) -> Result<Vec<Contender>, String> {
+    let own = |name, what| Contender {
+        name,
+        what,
+        publish: "/publish",
+        program: folder.join(name),
+        start: Start::Port,
+    };
+    let mut all = vec![
+        own("plain", "epoll loop, one log of frames, nothing else"),
+        Contender {
+            name: "stoat",
+            what: "as released, with the settings it has by default",
+            publish: "/api/v1/events",
+            program: folder.join("stoat"),
+            start: Start::Stoat,
+        },
+        own("peer-axum", "axum with tokio::sync::broadcast"),
+        own("peer-queue", "hyper-tungstenite, a queue per connection"),
+        own(
+            "peer-fastwebsockets",
+            "fastwebsockets, a queue per connection",
+        ),
+    ];
+    if Path::new(NGINX).exists() && Path::new(NCHAN).exists() {
+        all.push(Contender {
+            name: "nchan",
+            what: "nginx with the nchan module, one process",
+            publish: "/publish",
+            program: PathBuf::from(NGINX),
+            start: Start::Nchan(PathBuf::from(NCHAN)),
+        });
+    }
+    if let Some(only) = only {
+        let names: Vec<&str> = only.split(',').collect();
+        if let Some(name) = names
+            .iter()
+            .find(|name| all.iter().all(|one| one.name != **name))
+        {
+            return Err(format!("no server `{name}`"));
+        }
+        all.retain(|one| names.contains(&one.name));
+    }
+    for one in &all {
+        if !one.program.exists() {
+            return Err(format!("{} is not built", one.program.display()));
+        }
+    }
+    Ok(all)
+}
+
+impl Contender {
+    /// The command line that starts it.
+    pub(crate) fn command(&self, port: u16) -> Result<Vec<String>, String> {
+        let program = self.program.display().to_string();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Ok(match &self.start {
+            Start::Port => words(&[&program, "--port", &port.to_string()]),
+            Start::Stoat => words(&[
+                &program,
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--log-level",
+                "warn",
+            ]),
+            Start::Nchan(module) => {
+                let folder =
+                    std::env::temp_dir().join(format!("stoat-bench-{}", std::process::id()));
+                fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+                let path = folder.join("nginx.conf");
+                fs::write(&path, nginx_conf(module, &folder, port))
+                    .map_err(|error| error.to_string())?;
+                words(&[&program, "-c", &path.display().to_string()])
+            }
+        })
+    }
+}
+
+fn nginx_conf(module: &Path, folder: &Path, port: u16) -> String {
+    let (module, folder) = (module.display(), folder.display());
+    format!(
+        "load_module {module};
+daemon off;
+master_process off;
+worker_rlimit_nofile 20000;
+pid {folder}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 19000; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = /ws {{
+            nchan_subscriber websocket;
+            nchan_channel_id bench;
+            nchan_subscriber_first_message newest;
+        }}
+        location = /publish {{
+            nchan_publisher;
+            nchan_channel_id bench;
+            nchan_message_buffer_length 1000;
+        }}
+    }}
+}}
+"
+    )
+}
