@@ -19,6 +19,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 fn disconnects(hub: &ConnectionManager, wanted: DisconnectReason) -> u64 {
     let stats = hub.stats();
     stats
@@ -100,8 +102,7 @@ async fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stuck = within(socket.connect(address)).await.unwrap();
-    let request = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stuck.write_all(request.as_bytes()).await.unwrap();
+    stuck.write_all(HANDSHAKE.as_bytes()).await.unwrap();
     until(|| hub.active_connections() == 1).await;
 
     let mut healthy = Client::connect(address, "").await;
@@ -163,8 +164,7 @@ async fn silence_ends_a_connection_and_pongs_keep_it() {
     // Answers pings as long as it is polled.
     let mut alive = Client::connect(address, "").await;
     let mut silent = TcpStream::connect(address).await.unwrap();
-    let request = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    silent.write_all(request.as_bytes()).await.unwrap();
+    silent.write_all(HANDSHAKE.as_bytes()).await.unwrap();
     let mut everything = Vec::new();
     let reading = silent.read_to_end(&mut everything);
     tokio::select! {
@@ -402,7 +402,7 @@ async fn input_that_came_with_the_handshake_is_not_lost() {
     let hub = ConnectionManager::in_memory();
     let address = serve(&hub).await;
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let mut bytes = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_vec();
+    let mut bytes = HANDSHAKE.as_bytes().to_vec();
     bytes.extend([0x89, 0x82, 0, 0, 0, 0, b'h', b'i']);
     socket.write_all(&bytes).await.unwrap();
     let mut answer = Vec::new();

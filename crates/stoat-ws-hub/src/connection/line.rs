@@ -2,7 +2,7 @@
 //! task reads, keeps the deadlines, and writes when the socket was full.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout};
 
 use super::batch::Batch;
-use super::session::{Due, MAX_CHUNKS, Session, Surroundings};
+use super::session::{Due, Session, Surroundings};
 use super::{End, LINGER, ROUNDS, SlowGauge, now};
 use crate::DisconnectReason;
 use crate::close::Close;
@@ -220,23 +220,15 @@ impl Line {
         beat: Option<&Arc<Beat>>,
         hub: &Hub,
     ) -> io::Result<bool> {
-        let mut more = false;
-        if !session.is_stalled() {
-            let around = Surroundings {
-                log: &*hub.log,
-                beat,
-            };
-            more = session.fill(&around, now());
-        }
+        let around = Surroundings {
+            log: &*hub.log,
+            beat,
+        };
+        let more = session.fill(&around, now());
         if !session.has_output() {
             return Ok(more);
         }
-        let mut slices = [IoSlice::new(&[]); MAX_CHUNKS + 2];
-        let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(session.output()) {
-            *slice = IoSlice::new(bytes);
-            count += 1;
-        }
+        let (slices, count) = session.slices();
         match self.stream.try_write_vectored(&slices[..count]) {
             Ok(0) => Err(ErrorKind::WriteZero.into()),
             Ok(bytes) => {

@@ -1,6 +1,7 @@
 //! One connection without its socket: what to send next, and what to make of what comes.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -21,7 +22,9 @@ use crate::stats::{Counters, Tally};
 use crate::{DisconnectReason, HubConfig};
 
 /// The most chunks and bytes that are lined up for one write.
-pub(super) const MAX_CHUNKS: usize = 128;
+const MAX_CHUNKS: usize = 128;
+/// Room for a control chunk and a gap beside them.
+const MAX_SLICES: usize = MAX_CHUNKS + 2;
 const MAX_BYTES: usize = 256 << 10;
 /// The most events that are looked at in one go when the filter takes none of them.
 const MAX_SCANNED: usize = 4096;
@@ -124,8 +127,12 @@ impl Session {
     /// they are short and it waits; a gap, since it stands before the events that
     /// follow it; events; the heartbeat, at its position among the events; the Close.
     ///
-    /// Returns whether there is more to look at, even where nothing was lined up.
+    /// Nothing while the socket takes nothing. Returns whether there is more to look at,
+    /// even where nothing was lined up.
     pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
+        if self.is_stalled() {
+            return false;
+        }
         self.line_up_output();
         if matches!(self.phase, Phase::Closing(_)) {
             return false;
@@ -209,6 +216,18 @@ impl Session {
         first
             .into_iter()
             .chain(self.queue.iter().skip(1).map(Chunk::bytes))
+    }
+
+    /// The bytes that are lined up, for one vectored write, and how many slices of the
+    /// array they are.
+    pub(super) fn slices(&self) -> ([IoSlice<'_>; MAX_SLICES], usize) {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(self.output()) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        (slices, count)
     }
 
     pub(super) fn has_output(&self) -> bool {

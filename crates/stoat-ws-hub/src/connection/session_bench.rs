@@ -68,16 +68,13 @@ impl Bench {
 
     /// Lines up, as the driver does before each write.
     pub(super) fn fill(&mut self) -> bool {
-        if !self.session.is_stalled() {
-            let beats = self.beats.watch();
-            let beat = beats.borrow().clone();
-            let around = Surroundings {
-                log: &self.log,
-                beat: beat.as_ref(),
-            };
-            return self.session.fill(&around, self.now);
-        }
-        false
+        let beats = self.beats.watch();
+        let beat = beats.borrow().clone();
+        let around = Surroundings {
+            log: &self.log,
+            beat: beat.as_ref(),
+        };
+        self.session.fill(&around, self.now)
     }
 
     /// The socket takes up to `room` bytes in one write.

@@ -1,7 +1,6 @@
 //! A connection over a stream that is no plain TCP: one task that waits for everything.
 
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,7 +9,7 @@ use std::time::Instant;
 use stoat_events::HeadWatch;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::session::{Due, MAX_CHUNKS, Session, Surroundings};
+use super::session::{Due, Session, Surroundings};
 use super::{End, LINGER, ROUNDS, SlowGauge, now};
 use crate::DisconnectReason;
 use crate::close::Close;
@@ -132,24 +131,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
 
     /// Lines up and writes once. Says whether there may be more to line up or to write.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let mut more = false;
-        if !self.session.is_stalled() {
-            let beat = self.beats.borrow().clone();
-            let around = Surroundings {
-                log: &*self.hub.log,
-                beat: beat.as_ref(),
-            };
-            more = self.session.fill(&around, now());
-        }
+        let beat = self.beats.borrow().clone();
+        let around = Surroundings {
+            log: &*self.hub.log,
+            beat: beat.as_ref(),
+        };
+        let more = self.session.fill(&around, now());
         if !self.session.has_output() {
             return Ok(more);
         }
-        let mut slices = [IoSlice::new(&[]); MAX_CHUNKS + 2];
-        let mut count = 0;
-        for (slice, bytes) in slices.iter_mut().zip(self.session.output()) {
-            *slice = IoSlice::new(bytes);
-            count += 1;
-        }
+        let (slices, count) = self.session.slices();
         match Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count]) {
             Poll::Ready(Ok(0) | Err(_)) => Err(End::Lost(self.session.reason())),
             Poll::Ready(Ok(bytes)) => {
