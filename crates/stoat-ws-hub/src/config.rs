@@ -37,6 +37,15 @@ pub struct HubConfig {
     /// not read them, at least 1 KiB; beyond that it is not read from either.
     /// 64 KiB by default. Events are not buffered per client at all.
     pub max_client_buffer: usize,
+    /// The most bytes for one client that the kernel keeps beside what is on the wire,
+    /// at least 4 KiB (`TCP_NOTSENT_LOWAT`; on Linux and Android, over plain TCP).
+    /// 128 KiB by default.
+    ///
+    /// Without it a client that does not read pins up to `tcp_wmem`'s maximum (4 MiB)
+    /// of the kernel's memory before anyone notices. What is on the wire is bounded by
+    /// the client's window as ever, so a fast connection over a long way stays fast;
+    /// but a backlog goes out in more and smaller writes.
+    pub max_unsent: usize,
     /// The longest message of a client in bytes; beyond it the connection is
     /// closed with 1009. 16 KiB by default.
     pub max_client_message: usize,
@@ -60,6 +69,7 @@ impl Default for HubConfig {
             write_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
             max_client_buffer: 64 << 10,
+            max_unsent: 128 << 10,
             max_client_message: 16 << 10,
             max_connections: 100_000,
             max_connections_per_ip: None,

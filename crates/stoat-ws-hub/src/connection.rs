@@ -74,7 +74,7 @@ fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
         beat_seen,
     } = beginning;
     let mut session = Session::new(Arc::clone(&member), gap, beat_seen, &hub.config, now());
-    match Transport::new(upgraded) {
+    match Transport::new(upgraded, hub.config.max_unsent) {
         Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());
             Started::Line(Arc::new(Line::new(stream, session, hub)), member)

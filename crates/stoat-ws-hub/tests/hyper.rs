@@ -123,6 +123,40 @@ async fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
     drop(stuck);
 }
 
+/// Beside what the client's own system takes, which its narrow window keeps small.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[tokio::test]
+async fn a_client_that_does_not_read_pins_little_of_the_kernels_memory() {
+    const MAX_UNSENT: usize = 64 << 10;
+    let mut config = HubConfig::default();
+    config.max_unsent = MAX_UNSENT;
+    let hub = ConnectionManager::new(Arc::new(MemoryLog::default()), config);
+    let address = serve(&hub).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stuck = within(socket.connect(address)).await.unwrap();
+    stuck.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    until(|| hub.active_connections() == 1).await;
+    let mut healthy = Client::connect(address, "").await;
+
+    let filler = "x".repeat(16 << 10);
+    for n in 0..512 {
+        let payload = serde_json::json!({ "n": n, "filler": filler });
+        let event = stoat_events::Event::builder(stoat_events::EventType::ScanStarted)
+            .payload(&payload)
+            .unwrap()
+            .build();
+        hub.broadcast(event).await.unwrap();
+        assert_eq!(healthy.number().await, n);
+    }
+    assert_eq!(hub.stats().slow, 1);
+    let taken = hub.list()[0].bytes_sent;
+    // One piece may be under way when the bound is reached.
+    let allowed = 2 * MAX_UNSENT as u64 + (64 << 10);
+    assert!(taken < allowed, "{taken} bytes, {allowed} allowed");
+    drop(stuck);
+}
+
 #[tokio::test]
 async fn a_client_that_was_slow_is_woken_again() {
     let mut config = HubConfig::default();

@@ -16,7 +16,7 @@ pub(super) enum Transport {
 
 impl Transport {
     /// Takes the stream out of an upgrade.
-    pub(super) fn new(upgraded: Upgraded) -> Self {
+    pub(super) fn new(upgraded: Upgraded, max_unsent: usize) -> Self {
         let (stream, read) = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => (parts.io, parts.read_buf),
             // hyper-util's server wraps the stream in a type of its own.
@@ -28,6 +28,18 @@ impl Transport {
         let stream = stream.into_inner();
         // Without it an event could wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
+        bound_unsent(&stream, max_unsent);
         Self::Tcp(stream, read)
     }
 }
+
+/// Bounds what the kernel keeps of what is not on the wire yet, where it can be told to.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn bound_unsent(stream: &TcpStream, bytes: usize) {
+    let bytes = bytes.clamp(4 << 10, 1 << 30) as u32;
+    // A socket that cannot be set so still works.
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn bound_unsent(_stream: &TcpStream, _bytes: usize) {}
