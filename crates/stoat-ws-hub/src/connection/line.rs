@@ -128,8 +128,8 @@ impl Line {
         if *lost || session.is_stalled() {
             return;
         }
-        let mut done = false;
-        if session.wants_all_of(batch, beat) {
+        let mut done = session.pass_over(batch, beat);
+        if !done && session.wants_all_of(batch, beat) {
             match self.stream.try_write(batch.bytes()) {
                 Ok(0) => *lost = true,
                 Ok(taken) => done = session.took(batch, taken, tally, now()),

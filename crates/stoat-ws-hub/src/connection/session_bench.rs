@@ -97,7 +97,7 @@ impl Bench {
         self.from = batch.to();
         let beats = self.beats.watch();
         let beat = beats.borrow().clone();
-        if self.session.is_stalled() {
+        if self.session.is_stalled() || self.session.pass_over(&batch, beat.as_ref()) {
             return;
         }
         if !self.session.wants_all_of(&batch, beat.as_ref()) {

@@ -83,6 +83,30 @@ fn a_batch_goes_out_as_it_is_to_who_sees_all_and_has_all_before_it() {
 }
 
 #[test]
+fn a_batch_with_nothing_for_the_client_is_passed_over_without_a_look_at_the_log() {
+    let filter = Filter::from_lists(None, Some("x.*")).unwrap();
+    let mut bench = Bench::new(100, filter, None);
+    let mut batch = Batch::default();
+    bench.publish("a", Some("y.z"), 3);
+    assert!(batch.read(&bench.log, 0));
+    assert!(bench.session.pass_over(&batch, None));
+    assert_eq!(bench.session.member.cursor.load(Relaxed), 3);
+    assert!(!bench.session.pass_over(&batch, None), "it is past it");
+
+    bench.publish("a", Some("y.z"), 1);
+    bench.publish("a", Some("x.y"), 1);
+    assert!(batch.read(&bench.log, 3));
+    assert!(!bench.session.pass_over(&batch, None), "one is for it");
+    bench.write_all();
+    assert_eq!(bench.events(), positions(&[("a", 5)]));
+
+    bench.publish("a", Some("y.z"), 1);
+    assert!(batch.read(&bench.log, 5));
+    bench.receive(0x89, b"ping");
+    assert!(!bench.session.pass_over(&batch, None), "a pong is due");
+}
+
+#[test]
 fn a_stalled_client_holds_one_event_and_is_told_of_the_gap() {
     let mut bench = Bench::new(3, Filter::all(), None);
     bench.publish("a", None, 3);
@@ -342,5 +366,36 @@ proptest! {
         prop_assert_eq!(stats.publish_to_socket.counts.iter().sum::<u64>(), delivered);
         prop_assert_eq!(stats.sent_bytes, bench.sent.len() as u64);
         prop_assert_eq!(bench.frames().iter().filter(|(opcode, _)| *opcode == 10).count(), pings);
+    }
+
+    /// The same for a client that sees every second kind of event only.
+    #[test]
+    fn a_filtered_stream_is_true(steps in proptest::collection::vec(any_step(), 1..120)) {
+        let filter = Filter::from_lists(Some("a"), None).unwrap();
+        let mut bench = Bench::new(10_000, filter, None);
+        let (mut published, mut expected) = (0u64, Vec::new());
+        for step in steps {
+            match step {
+                Step::Publish(count) => {
+                    let event_type = if count % 2 == 0 { "a" } else { "b" };
+                    bench.publish(event_type, None, count);
+                    let new = published + 1..=published + count as u64;
+                    published += count as u64;
+                    if event_type == "a" {
+                        expected.extend(new.map(|at| ("a".to_owned(), at)));
+                    }
+                }
+                Step::Beat => bench.beat(),
+                Step::Write(room) => { bench.write(room); }
+                Step::Offer(room) => bench.offer(room),
+                Step::Stall => bench.stall(),
+                Step::Ping => bench.receive(0x89, b"p"),
+            }
+        }
+        bench.write_all();
+        let mut seen = bench.events();
+        seen.retain(|(event_type, _)| event_type != "heartbeat");
+        prop_assert_eq!(seen, expected);
+        prop_assert_eq!(bench.session.member.cursor.load(Relaxed), published);
     }
 }
