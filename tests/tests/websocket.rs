@@ -217,6 +217,7 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
         ("a Close with 1005", masked(0x88, b"\x03\xed"), 1002),
         ("a Close with 999", masked(0x88, b"\x03\xe7"), 1002),
         ("a Close with bad text", masked(0x88, b"\x03\xe8\xff"), 1007),
+        ("a flood of pongs", masked(0x8a, b"").repeat(1000), 1008),
         ("too long", masked(0x81, &[b'x'; LIMIT + 1]), 1009),
         ("the header of 1 MiB", raw::header(0x82, 1 << 20), 1009),
         (
@@ -238,13 +239,13 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
         raw.write(&bytes).await;
         assert_eq!(raw.close_code().await, code, "{what}");
     });
-    assert_eq!(join_all(closed).await.len(), 20);
+    assert_eq!(join_all(closed).await.len(), 21);
 
     server.connected(1).await;
     mark(server, 1).await;
     assert_eq!(bystander.event().await.n(), 1);
     let metrics = server.metrics().await;
-    assert_eq!(metrics.sum("stoat_ws_disconnects_total"), 20.0);
+    assert_eq!(metrics.sum("stoat_ws_disconnects_total"), 21.0);
 }
 
 #[tokio::test]

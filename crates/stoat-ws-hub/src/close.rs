@@ -33,6 +33,14 @@ impl Close {
         Self::new(1009, "message too big", DisconnectReason::ProtocolError)
     }
 
+    pub(crate) const fn too_many_control_frames() -> Self {
+        Self::new(
+            1008,
+            "too many control frames in a second",
+            DisconnectReason::ProtocolError,
+        )
+    }
+
     pub(crate) const fn by_operator() -> Self {
         Self::new(1008, "closed by the operator", DisconnectReason::Operator)
     }

@@ -49,6 +49,9 @@ pub struct HubConfig {
     /// The longest message of a client in bytes; beyond it the connection is
     /// closed with 1009. 16 KiB by default.
     pub max_client_message: usize,
+    /// The most control frames (ping, pong, Close) of one client in a second, at least
+    /// 1; beyond it the connection is closed with 1008. 100 by default.
+    pub max_control_frames: usize,
     /// The most connections at a time; beyond it handshakes are answered 503.
     /// 100,000 by default.
     pub max_connections: usize,
@@ -71,6 +74,7 @@ impl Default for HubConfig {
             max_client_buffer: 64 << 10,
             max_unsent: 128 << 10,
             max_client_message: 16 << 10,
+            max_control_frames: 100,
             max_connections: 100_000,
             max_connections_per_ip: None,
             allowed_origins: Vec::new(),

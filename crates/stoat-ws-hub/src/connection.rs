@@ -5,6 +5,7 @@ mod control;
 mod deadlines;
 mod frame_guard;
 mod line;
+mod pace;
 mod protocol;
 mod session;
 mod stream;

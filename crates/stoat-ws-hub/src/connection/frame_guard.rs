@@ -1,5 +1,6 @@
 //! Looks at the header of each incoming frame before its payload is let in.
 
+use super::protocol::Frames;
 use crate::close::Close;
 
 /// Checks what RFC 6455 section 5 says of a client's frames as soon as a header
@@ -22,8 +23,8 @@ const MAX_HEADER: usize = 14;
 pub(super) struct Verdict {
     /// Bytes from the start of the piece that are in order.
     pub(super) good: usize,
-    /// Frames that ended within these bytes.
-    pub(super) frames: usize,
+    /// The frames within these bytes.
+    pub(super) frames: Frames,
     /// Why the rest is refused.
     pub(super) refused: Option<Close>,
 }
@@ -48,7 +49,7 @@ impl FrameGuard {
     pub(super) fn check(&mut self, input: &[u8]) -> Verdict {
         let mut verdict = Verdict {
             good: 0,
-            frames: 0,
+            frames: Frames::default(),
             refused: None,
         };
         let mut at = 0;
@@ -57,7 +58,7 @@ impl FrameGuard {
                 let taken = self.payload_left.min((input.len() - at) as u64);
                 self.payload_left -= taken;
                 at += taken as usize;
-                verdict.frames += usize::from(self.payload_left == 0);
+                verdict.frames.ended += usize::from(self.payload_left == 0);
             } else {
                 self.header[self.header_len] = input[at];
                 self.header_len += 1;
@@ -66,7 +67,8 @@ impl FrameGuard {
                     Ok(Some(payload)) => {
                         self.header_len = 0;
                         self.payload_left = payload;
-                        verdict.frames += usize::from(payload == 0);
+                        verdict.frames.controls += usize::from(is_control(self.header[0]));
+                        verdict.frames.ended += usize::from(payload == 0);
                     }
                     Ok(None) => {}
                     Err(close) => {
@@ -85,7 +87,7 @@ impl FrameGuard {
     /// soon as it is there.
     fn look_at_header(&mut self) -> Result<Option<u64>, Close> {
         let [first, second, ..] = self.header;
-        let is_control = first & 0x08 != 0;
+        let is_control = is_control(first);
         if self.header_len == 1 {
             self.check_first_byte(first)?;
             return Ok(None);
@@ -148,6 +150,11 @@ impl FrameGuard {
     }
 }
 
+/// By its opcode (RFC 6455 section 5.5).
+fn is_control(first: u8) -> bool {
+    first & 0x08 != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +207,10 @@ mod tests {
                 verdict,
                 Verdict {
                     good: input.len(),
-                    frames: 1,
+                    frames: Frames {
+                        ended: 1,
+                        controls: usize::from(input[0] & 0x08 != 0),
+                    },
                     refused: None
                 }
             );
@@ -242,7 +252,7 @@ mod tests {
         let good = input.len();
         input.extend(header(0x80, 401));
         let verdict = FrameGuard::new(MAX).check(&input);
-        assert_eq!(verdict.frames, 2);
+        assert_eq!(verdict.frames.ended, 2);
         assert!((good..good + 4).contains(&verdict.good));
         assert_eq!(verdict.refused.unwrap().code, 1009);
 
@@ -272,12 +282,13 @@ mod tests {
         ) {
             let at_once = FrameGuard::new(MAX).check(&input);
             let mut guard = FrameGuard::new(MAX);
-            let (mut at, mut frames, mut refused) = (0, 0, None);
+            let (mut at, mut frames, mut refused) = (0, Frames::default(), None);
             let mut cuts = cuts.into_iter();
             while at < input.len() && refused.is_none() {
                 let end = (at + cuts.next().unwrap_or(5)).min(input.len());
                 let verdict = guard.check(&input[at..end]);
-                frames += verdict.frames;
+                frames.ended += verdict.frames.ended;
+                frames.controls += verdict.frames.controls;
                 at += verdict.good;
                 refused = verdict.refused;
             }

@@ -40,6 +40,15 @@ pub(super) enum Incoming {
     Binary,
 }
 
+/// How many frames there were in a piece of input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Frames {
+    /// Those that ended.
+    pub(super) ended: usize,
+    /// The control frames among those that began.
+    pub(super) controls: usize,
+}
+
 #[derive(Debug, Default)]
 struct Pipe {
     input: Vec<u8>,
@@ -58,7 +67,7 @@ impl Protocol {
     }
 
     /// Takes bytes from the peer, hands its messages to `on_message`, and queues
-    /// the answers to its pings and to its Close. Returns how many frames ended.
+    /// the answers to its pings and to its Close.
     ///
     /// # Errors
     /// With what to close the connection; the input after the fault is dropped.
@@ -66,9 +75,9 @@ impl Protocol {
         &mut self,
         input: &[u8],
         mut on_message: impl FnMut(Incoming),
-    ) -> Result<usize, Close> {
+    ) -> Result<Frames, Close> {
         if self.state == State::Closed {
-            return Ok(0);
+            return Ok(Frames::default());
         }
         let verdict = self.guard.check(input);
         let state = &mut self.state;
@@ -262,7 +271,7 @@ mod tests {
     fn receive(protocol: &mut Protocol, input: &[u8]) -> (Vec<Incoming>, Result<usize, Close>) {
         let mut messages = Vec::new();
         let result = protocol.receive(input, |message| messages.push(message));
-        (messages, result)
+        (messages, result.map(|frames| frames.ended))
     }
 
     #[test]

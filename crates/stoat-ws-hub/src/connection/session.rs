@@ -14,6 +14,7 @@ use stoat_events::{
 use super::batch::Batch;
 use super::control::{Control, PONG};
 use super::deadlines::{Deadline, Deadlines};
+use super::pace::Pace;
 use super::protocol::{Incoming, Protocol};
 use crate::close::Close;
 use crate::heartbeat::Beat;
@@ -37,6 +38,7 @@ pub(super) struct Session {
     member: Arc<Member>,
     filter: Arc<Filter>,
     deadlines: Deadlines,
+    controls: Pace,
     /// Since when the client is here: what was accepted earlier is a replay to it.
     attached_at: Instant,
     max_client_buffer: usize,
@@ -112,6 +114,7 @@ impl Session {
             cursor: member.cursor.load(Relaxed),
             member,
             deadlines: Deadlines::new(config, now),
+            controls: Pace::new(config.max_control_frames, now),
             attached_at: now,
             max_client_buffer: config.max_client_buffer.max(1024),
             queue: VecDeque::new(),
@@ -320,12 +323,13 @@ impl Session {
             self.heard(message, counters);
         }
         match result {
-            Ok(frames) if frames > 0 => self.deadlines.frame_received(now),
-            Ok(_) => {}
-            Err(close) => {
-                self.protocol.fail(&close);
-                self.closing(close.reason, now);
+            // Who answers each ping of a flood is kept busy by one client.
+            Ok(frames) if !self.controls.allows(frames.controls, now) => {
+                self.fail(&Close::too_many_control_frames(), now);
             }
+            Ok(frames) if frames.ended > 0 => self.deadlines.frame_received(now),
+            Ok(_) => {}
+            Err(close) => self.fail(&close, now),
         }
         if self.protocol.is_closed() {
             self.closing(DisconnectReason::ClientClosed, now);
@@ -411,6 +415,12 @@ impl Session {
             self.phase = Phase::Closing(reason);
             self.deadlines.closing(now + CLOSE_ANSWER);
         }
+    }
+
+    /// Closes, and listens no more.
+    fn fail(&mut self, close: &Close, now: Instant) {
+        self.protocol.fail(close);
+        self.closing(close.reason, now);
     }
 
     fn line_up_output(&mut self) {

@@ -267,10 +267,34 @@ fn odd_messages_are_counted_and_harm_nothing() {
 }
 
 #[test]
+fn a_flood_of_control_frames_ends_it() {
+    let most = HubConfig::default().max_control_frames;
+    let mut bench = Bench::new(100, Filter::all(), None);
+    for _ in 0..2 {
+        for _ in 0..most {
+            bench.receive(0x89, b"p");
+        }
+        bench.now += Duration::from_secs(1);
+    }
+    bench.write_all();
+    assert_eq!(bench.frames().len(), 2 * most);
+    for _ in 0..=most {
+        bench.receive(0x8a, b"unasked");
+    }
+    bench.publish("a", None, 1);
+    bench.write_all();
+    let (opcode, close) = bench.frames().pop().unwrap();
+    assert_eq!((opcode, &close[..2]), (8, &1008u16.to_be_bytes()[..]));
+    assert!(bench.session.is_over());
+    assert_eq!(bench.session.reason(), DisconnectReason::ProtocolError);
+}
+
+#[test]
 fn a_client_that_pings_and_never_reads_is_not_listened_to_for_ever() {
     let mut bench = Bench::new(100, Filter::all(), None);
     let mut pings = 0;
     while bench.session.wants_input() {
+        bench.now += Duration::from_millis(20);
         bench.receive(0x89, &[0; 100]);
         bench.stall();
         pings += 1;
