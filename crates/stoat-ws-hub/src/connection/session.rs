@@ -1,5 +1,7 @@
 //! One connection without its socket: what to send next, and what to make of what comes.
 
+mod shared;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -11,7 +13,6 @@ use stoat_events::{
     heartbeat,
 };
 
-use super::batch::Batch;
 use super::control::{Control, PONG};
 use super::deadlines::{Deadline, Deadlines};
 use super::pace::Pace;
@@ -19,7 +20,7 @@ use super::protocol::{Incoming, Protocol};
 use crate::close::Close;
 use crate::heartbeat::Beat;
 use crate::registry::{Member, Order};
-use crate::stats::{Counters, Tally};
+use crate::stats::Counters;
 use crate::{DisconnectReason, HubConfig};
 
 /// The most chunks and bytes that are lined up for one write.
@@ -152,84 +153,6 @@ impl Session {
             return false;
         }
         !caught_up
-    }
-
-    /// Whether a batch, as it is, is what is to be sent next. The common case: the
-    /// client sees everything, has everything before it, and nothing else is due.
-    pub(super) fn wants_all_of(&self, batch: &Batch, beat: Option<&Arc<Beat>>) -> bool {
-        self.is_next(batch, beat)
-            && self.filter.is_all()
-            && batch.oldest() >= Some(self.attached_at)
-    }
-
-    /// Goes past a batch that follows next and holds nothing for this client; `false`
-    /// where it does not, or something else is due. Costs no look at the log.
-    pub(super) fn pass_over(&mut self, batch: &Batch, beat: Option<&Arc<Beat>>) -> bool {
-        let sees = |entry: &LogEntry| {
-            let event = entry.encoded();
-            self.filter.matches(event.event_type(), event.topic())
-        };
-        let passes = self.is_next(batch, beat) && !batch.entries().iter().any(sees);
-        if passes {
-            self.cursor = batch.to();
-            self.member.cursor.store(self.cursor, Relaxed);
-        }
-        passes
-    }
-
-    /// Whether a batch follows what the client has had, and nothing else is due.
-    fn is_next(&self, batch: &Batch, beat: Option<&Arc<Beat>>) -> bool {
-        self.cursor == batch.from()
-            && batch.to() > batch.from()
-            && self.queue.is_empty()
-            && self.gap.is_none()
-            && self.beat_seen == crate::heartbeat::number(beat)
-            && matches!(self.phase, Phase::Open)
-            && self.protocol.output_len() == 0
-    }
-
-    /// The socket took this many bytes of a batch that was [wanted](Self::wants_all_of).
-    /// Returns whether that was all; else the event that was begun is lined up.
-    pub(super) fn took(
-        &mut self,
-        batch: &Batch,
-        bytes: usize,
-        tally: &mut Tally,
-        now: Instant,
-    ) -> bool {
-        self.deadlines.write_progressed();
-        tally.sent(bytes);
-        self.member.bytes_sent.fetch_add(bytes as u64, Relaxed);
-        let entries = batch.entries();
-        let all = bytes == batch.bytes().len();
-        if all {
-            self.cursor = batch.to();
-            let each = entries.iter().map(|entry| age(entry, now));
-            tally.delivered(entries.len(), batch.ages(now), each);
-        } else {
-            self.took_part(entries, bytes, tally, now);
-        }
-        self.member.cursor.store(self.cursor, Relaxed);
-        all
-    }
-
-    fn took_part(&mut self, entries: &[LogEntry], bytes: usize, tally: &mut Tally, now: Instant) {
-        let mut rest = bytes;
-        for entry in entries {
-            let len = entry.encoded().ws_frame().len();
-            if rest == 0 {
-                return;
-            }
-            self.cursor = entry.sequence();
-            if rest < len {
-                self.begun = rest;
-                self.queue.push_back(Chunk::Entry(entry.clone()));
-                return;
-            }
-            rest -= len;
-            let age = age(entry, now);
-            tally.delivered(1, (age, age, age), std::iter::empty());
-        }
     }
 
     /// The bytes that are lined up, one slice a chunk.

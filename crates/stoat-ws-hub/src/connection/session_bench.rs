@@ -4,8 +4,10 @@ use serde_json::Value;
 use stoat_events::{Event, EventType, MemoryLog, Retention, Topic};
 
 use super::*;
+use crate::connection::batch::Batch;
 use crate::heartbeat::Beats;
 use crate::registry::{Membership, Newcomer, Registry};
+use crate::stats::Tally;
 
 /// A hub with one connection whose socket takes what the test says.
 pub(super) struct Bench {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::bench::Bench;
 use super::*;
+use crate::connection::batch::Batch;
 
 fn positions(events: &[(&str, u64)]) -> Vec<(String, u64)> {
     events
