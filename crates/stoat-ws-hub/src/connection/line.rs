@@ -128,14 +128,16 @@ impl Line {
         if *lost || session.is_stalled() {
             return;
         }
-        let mut done = session.pass_over(batch, beat);
-        if !done && session.wants_all_of(batch, beat) {
+        let mut done = false;
+        if session.wants_all_of(batch, beat) {
             match self.stream.try_write(batch.bytes()) {
                 Ok(0) => *lost = true,
                 Ok(taken) => done = session.took(batch, taken, tally, now()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => *lost = true,
             }
+        } else {
+            done = session.pass_over(batch, beat);
         }
         for _ in 0..ROUNDS {
             if done || *lost {
