@@ -3,14 +3,15 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use stoat_events::{
-    AppendFuture, Batch, EventLog, HeadWatch, LogBounds, LogEntry, MemoryLog, ReadLimit,
-    ReadStatus, Retention,
+    AppendFuture, Batch, Event, EventLog, EventType, HeadWatch, LogBounds, LogEntry, MemoryLog,
+    ReadLimit, ReadStatus, Retention,
 };
 use stoat_ws_hub::{ConnectionManager, DisconnectReason, HubConfig, RejectReason};
 use support::{Client, numbered, serve, serve_one, until, within};
@@ -29,6 +30,23 @@ fn disconnects(hub: &ConnectionManager, wanted: DisconnectReason) -> u64 {
         .find(|(reason, _)| *reason == wanted)
         .unwrap()
         .1
+}
+
+/// A client whose own system takes little for it.
+async fn connect_and_never_read(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stuck = within(socket.connect(address)).await.unwrap();
+    stuck.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    stuck
+}
+
+/// As [`numbered`], and long.
+fn padded(n: u64, filler: &str) -> Event {
+    Event::builder(EventType::ScanStarted)
+        .payload(&serde_json::json!({ "n": n, "filler": filler }))
+        .unwrap()
+        .build()
 }
 
 #[tokio::test]
@@ -99,22 +117,14 @@ async fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
     let hub = ConnectionManager::new(Arc::new(MemoryLog::default()), config);
     let address = serve(&hub).await;
 
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stuck = within(socket.connect(address)).await.unwrap();
-    stuck.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    let stuck = connect_and_never_read(address).await;
     until(|| hub.active_connections() == 1).await;
 
     let mut healthy = Client::connect(address, "").await;
     let filler = "x".repeat(32 << 10);
     let mut sent = 0;
     while hub.active_connections() == 2 {
-        let payload = serde_json::json!({ "n": sent, "filler": filler });
-        let event = stoat_events::Event::builder(stoat_events::EventType::ScanStarted)
-            .payload(&payload)
-            .unwrap()
-            .build();
-        hub.broadcast(event).await.unwrap();
+        hub.broadcast(padded(sent, &filler)).await.unwrap();
         assert_eq!(healthy.number().await, sent);
         sent += 1;
     }
@@ -132,21 +142,13 @@ async fn a_client_that_does_not_read_pins_little_of_the_kernels_memory() {
     config.max_unsent = MAX_UNSENT;
     let hub = ConnectionManager::new(Arc::new(MemoryLog::default()), config);
     let address = serve(&hub).await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stuck = within(socket.connect(address)).await.unwrap();
-    stuck.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    let stuck = connect_and_never_read(address).await;
     until(|| hub.active_connections() == 1).await;
     let mut healthy = Client::connect(address, "").await;
 
     let filler = "x".repeat(16 << 10);
     for n in 0..512 {
-        let payload = serde_json::json!({ "n": n, "filler": filler });
-        let event = stoat_events::Event::builder(stoat_events::EventType::ScanStarted)
-            .payload(&payload)
-            .unwrap()
-            .build();
-        hub.broadcast(event).await.unwrap();
+        hub.broadcast(padded(n, &filler)).await.unwrap();
         assert_eq!(healthy.number().await, n);
     }
     assert_eq!(hub.stats().slow, 1);
@@ -171,12 +173,7 @@ async fn a_client_that_was_slow_is_woken_again() {
     let filler = "x".repeat(32 << 10);
     let mut sent = 0;
     while hub.stats().slow == 0 {
-        let payload = serde_json::json!({ "n": sent, "filler": filler });
-        let event = stoat_events::Event::builder(stoat_events::EventType::ScanStarted)
-            .payload(&payload)
-            .unwrap()
-            .build();
-        hub.broadcast(event).await.unwrap();
+        hub.broadcast(padded(sent, &filler)).await.unwrap();
         sent += 1;
         tokio::task::yield_now().await;
     }
