@@ -89,6 +89,11 @@ impl TopicPattern {
         }
     }
 
+    /// Says whether it selects one topic only.
+    pub fn is_exact(&self) -> bool {
+        !self.0.ends_with('*')
+    }
+
     /// The pattern as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -156,11 +161,9 @@ mod tests {
             ("*", None, true),
         ];
         for (pattern, topic, expected) in cases {
-            assert_eq!(
-                TopicPattern::parse(pattern).unwrap().matches(topic),
-                expected,
-                "{pattern} {topic:?}"
-            );
+            let parsed = TopicPattern::parse(pattern).unwrap();
+            assert_eq!(parsed.matches(topic), expected, "{pattern} {topic:?}");
+            assert_eq!(parsed.is_exact(), !pattern.contains('*'), "{pattern}");
         }
     }
 

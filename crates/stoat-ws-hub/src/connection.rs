@@ -3,6 +3,7 @@
 mod batch;
 mod control;
 mod deadlines;
+mod follower;
 mod frame_guard;
 mod line;
 mod pace;
@@ -20,7 +21,7 @@ use hyper::upgrade::Upgraded;
 use stoat_events::{Gap, HeadWatch};
 
 pub(crate) use batch::Batch;
-pub(crate) use line::Line;
+pub(crate) use line::{Line, SharedBeat};
 use session::Session;
 use transport::Transport;
 
@@ -60,7 +61,7 @@ pub(crate) async fn serve(
 
 /// A connection that has its session.
 enum Started {
-    Line(Arc<Line>, Arc<Member>),
+    Line(Line, Arc<Member>),
     /// Boxed, so that the common case does not carry its state.
     Stream(Pin<Box<dyn Future<Output = DisconnectReason> + Send>>),
 }
@@ -78,7 +79,7 @@ fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
     match Transport::new(upgraded, hub.config.max_unsent) {
         Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());
-            Started::Line(Arc::new(Line::new(stream, session, hub)), member)
+            Started::Line(Line::new(stream, session), member)
         }
         Transport::Other(io) => {
             let hub = Arc::clone(hub);

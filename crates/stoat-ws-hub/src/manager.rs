@@ -183,6 +183,7 @@ impl ConnectionManager {
 
     /// The connections in the order in which they came.
     pub fn list(&self) -> Vec<ConnectionInfo> {
+        self.hub.fan_out.report();
         self.hub.registry.list(self.hub.log.bounds().last)
     }
 
@@ -268,7 +269,6 @@ impl ConnectionManager {
     /// Starts the housekeeping with the first connection; it ends with the hub.
     fn keep_house(&self) {
         if !self.hub.keeps_house.swap(true, Ordering::Relaxed) {
-            self.hub.fan_out.start(&self.hub);
             let hub = Arc::downgrade(&self.hub);
             let beat = self.hub.config.heartbeat_interval;
             #[expect(

@@ -83,33 +83,6 @@ async fn what_is_published_after_the_answer_arrives() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resuming_under_constant_publishing_loses_and_repeats_nothing() {
-    let hub = ConnectionManager::in_memory();
-    let address = serve(&hub).await;
-    let publisher = tokio::spawn({
-        let hub = hub.clone();
-        async move {
-            for n in 1.. {
-                hub.broadcast(numbered(n)).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-        }
-    });
-    let mut last = String::from("earliest");
-    let mut expected = 1;
-    for round in 0..50 {
-        let mut client = Client::connect(address, &format!("?last_event_id={last}")).await;
-        for _ in 0..=round {
-            let event = client.json().await;
-            assert_eq!(event["payload"]["n"], expected, "round {round}: {event}");
-            expected += 1;
-            last = event["event_id"].as_str().unwrap().to_owned();
-        }
-    }
-    publisher.abort();
-}
-
 #[tokio::test]
 async fn a_client_that_does_not_read_delays_nobody_and_is_dropped() {
     let mut config = HubConfig::default();
