@@ -21,11 +21,12 @@ use hyper::upgrade::Upgraded;
 use stoat_events::{Gap, HeadWatch};
 
 pub(crate) use batch::Batch;
-pub(crate) use line::{Line, SharedBeat};
+pub(crate) use line::{Line, SharedBeat, serve};
 use session::Session;
 use transport::Transport;
 
 use crate::DisconnectReason;
+use crate::fan_out::Seat;
 use crate::heartbeat::BeatWatch;
 use crate::manager::Hub;
 use crate::registry::{Member, Registry};
@@ -47,27 +48,15 @@ pub(crate) struct Beginning {
     pub(crate) beat_seen: u64,
 }
 
-/// Serves an upgraded connection until it ends, and says why it did.
-pub(crate) async fn serve(
-    upgraded: Upgraded,
-    beginning: Beginning,
-    hub: &Arc<Hub>,
-) -> DisconnectReason {
-    match start(upgraded, beginning, hub) {
-        Started::Line(line, member) => line::serve(line, &member, hub).await,
-        Started::Stream(served) => served.await,
-    }
-}
-
 /// A connection that has its session.
-enum Started {
-    Line(Line, Arc<Member>),
+pub(crate) enum Started {
+    Line(Seat),
     /// Boxed, so that the common case does not carry its state.
     Stream(Pin<Box<dyn Future<Output = DisconnectReason> + Send>>),
 }
 
-/// Makes the session. Not `async`: the task would hold on to what is moved here.
-fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
+/// Makes the session of an upgraded connection.
+pub(crate) fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
     let Beginning {
         member,
         gap,
@@ -79,7 +68,7 @@ fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
     match Transport::new(upgraded, hub.config.max_unsent) {
         Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());
-            Started::Line(Line::new(stream, session), member)
+            Started::Line(hub.fan_out.seat(Line::new(stream, session), hub))
         }
         Transport::Other(io) => {
             let hub = Arc::clone(hub);

@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 use crate::connection::{Batch, Line, SharedBeat};
 use crate::heartbeat::{Beat, BeatWatch, number};
 use crate::manager::Hub;
-use row::{Row, Seat};
+use row::Row;
+pub(crate) use row::Seat;
 
 /// What the runtime's timer can tell apart.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);

@@ -13,7 +13,7 @@ use stoat_events::{AppendError, Appended, Batch, EventId, EventLog, MemoryLog, T
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::close::Close;
-use crate::connection::{self, Beginning};
+use crate::connection::{self, Beginning, Started};
 use crate::fan_out::FanOut;
 use crate::handshake::HyperWebsocket;
 use crate::heartbeat::{Beats, number};
@@ -150,6 +150,12 @@ impl ConnectionManager {
             beats,
             beat_seen,
         };
+        // Only for its lines in the log; a connection may live for days.
+        let request = if tracing::enabled!(tracing::Level::DEBUG) {
+            stoat_correlation::current()
+        } else {
+            None
+        };
         #[expect(
             clippy::disallowed_methods,
             reason = "a connection outlives its request, whose span would take memory as long; its lines name the ID"
@@ -159,7 +165,7 @@ impl ConnectionManager {
             websocket,
             beginning,
             membership,
-            stoat_correlation::current(),
+            request,
         ));
         Ok(response)
     }
@@ -290,28 +296,46 @@ impl fmt::Debug for ConnectionManager {
 }
 
 /// The life of a connection, from its 101 on.
-async fn live(
+///
+/// No `async fn`, which keeps its arguments twice: this is what each connection holds.
+fn live(
     hub: Arc<Hub>,
     websocket: HyperWebsocket,
     beginning: Beginning,
     membership: Membership,
     correlation_id: Option<CorrelationId>,
-) {
-    let id = membership.member.id;
-    let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
-    tracing::debug!(connection = %id, correlation_id, "connected");
+) -> impl Future<Output = ()> {
     // Boxed, so that its state goes with it.
-    let upgraded = Box::pin(timeout(
-        hub.config.handshake_timeout,
-        handshake::complete(websocket),
-    ))
-    .await;
-    let reason = match upgraded {
-        Ok(Some(upgraded)) => connection::serve(upgraded, beginning, &hub).await,
-        _ => DisconnectReason::HandshakeFailed,
-    };
-    tracing::debug!(connection = %id, correlation_id, reason = reason.as_str(), "disconnected");
-    membership.end(reason);
+    let mut started = Box::pin(begin(Arc::clone(&hub), websocket, beginning));
+    async move {
+        let (id, request) = (membership.member.id, as_text(&correlation_id));
+        tracing::debug!(connection = %id, correlation_id = request, "connected");
+        let reason = match started.as_mut().await {
+            Some(Started::Line(seat)) => {
+                drop(started);
+                connection::serve(seat, &membership.member, &hub).await
+            }
+            Some(Started::Stream(served)) => served.await,
+            None => DisconnectReason::HandshakeFailed,
+        };
+        let (id, request) = (membership.member.id, as_text(&correlation_id));
+        let why = reason.as_str();
+        tracing::debug!(connection = %id, correlation_id = request, reason = why, "disconnected");
+        membership.end(reason);
+    }
+}
+
+fn as_text(correlation_id: &Option<CorrelationId>) -> Option<&str> {
+    correlation_id.as_ref().map(CorrelationId::as_str)
+}
+
+/// Waits for the upgrade and makes the session.
+async fn begin(hub: Arc<Hub>, websocket: HyperWebsocket, beginning: Beginning) -> Option<Started> {
+    let upgraded = handshake::complete(websocket);
+    let upgraded = timeout(hub.config.handshake_timeout, upgraded)
+        .await
+        .ok()??;
+    Some(connection::start(upgraded, beginning, &hub))
 }
 
 /// Sends the heartbeats, and lets the log forget what is too old.

@@ -24,7 +24,7 @@ use crate::manager::Hub;
 use crate::registry::Order;
 use crate::stats::Tally;
 
-pub(super) use task::serve;
+pub(crate) use task::serve;
 
 /// A session and its socket. It lives behind the lock of its seat in the fan-out; whoever
 /// holds that writes, so a frame is never broken into.
@@ -201,8 +201,14 @@ impl Line {
         Ok(left)
     }
 
+    /// Throws away what the kernel still holds: for a peer that does not read that can be
+    /// megabytes.
+    fn abort(self) {
+        let _ = self.stream.set_zero_linger();
+    }
+
     /// Ends our half and reads the other to its end, within bounds.
-    async fn linger(&self) {
+    async fn linger(self) {
         if SockRef::from(&self.stream)
             .shutdown(Shutdown::Write)
             .is_err()

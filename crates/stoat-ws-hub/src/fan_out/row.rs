@@ -14,8 +14,8 @@ use crate::stats::{Counters, Tally};
 /// How many connections are served before others get a turn.
 const AT_A_TIME: u32 = 64;
 
-/// What is looked at for each event lies side by side, a cache line for each connection.
-#[repr(align(64))]
+/// What is looked at for each event lies side by side, about a cache line for each
+/// connection.
 #[derive(Default)]
 struct Slot(Mutex<Option<Line>>);
 
