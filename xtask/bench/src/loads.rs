@@ -269,19 +269,10 @@ pub(crate) const LOADS: &[Load] = &[
         ..PLAIN
     },
     Load {
-        name: "W64",
+        name: "W",
         what: "one and two worker threads, flat out, at most 64 events on their way",
         note: "The server has as many cores as worker threads. What `--sinks` get is counted and                thrown away, which costs little, so that the server is what limits. The other                clients are checked as always. With two cores in all, the load generator shares                the second one: when both together are busy for 200 %, the machine is the limit.",
         arguments: &["--flat", "--window", "64", "--size", "256"],
-        variants: ONE_AND_TWO,
-        scale: true,
-        metrics: &[DELIVERIES, CPU, SERVER_BUSY, LOAD_BUSY],
-        ..PLAIN
-    },
-    Load {
-        name: "W4",
-        what: "the same with at most 4 events on their way, so less at once for each client",
-        arguments: &["--flat", "--window", "4", "--size", "256"],
         variants: ONE_AND_TWO,
         scale: true,
         metrics: &[DELIVERIES, CPU, SERVER_BUSY, LOAD_BUSY],

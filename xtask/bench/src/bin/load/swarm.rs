@@ -98,9 +98,11 @@ impl Swarm {
         let mut progress = (self.open, Instant::now());
         while self.connecting > 0 || self.clients.len() < clients {
             while self.connecting < CONNECTING && self.clients.len() < clients {
-                let client = Client::connect(self.address).map_err(|e| format!("connect: {e}"))?;
+                let number = self.clients.len();
+                let client = Client::connect(self.address, number)
+                    .map_err(|error| format!("connect: {error}"))?;
                 let socket = client.socket.as_ref();
-                self.watch(socket.ok_or("no socket")?, self.clients.len() as u64)?;
+                self.watch(socket.ok_or("no socket")?, number as u64)?;
                 self.clients.push(client);
                 self.connecting += 1;
             }
