@@ -100,8 +100,7 @@ impl Contender {
                 words(&[&own, settings].concat())
             }
             Start::Nchan(module) => {
-                let folder =
-                    std::env::temp_dir().join(format!("stoat-bench-{}", std::process::id()));
+                let folder = scratch();
                 fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
                 let path = folder.join("nginx.conf");
                 fs::write(&path, nginx_conf(module, &folder, port))
@@ -110,6 +109,17 @@ impl Contender {
             }
         })
     }
+}
+
+/// Where nginx keeps its files.
+fn scratch() -> PathBuf {
+    std::env::temp_dir().join(format!("stoat-bench-{}", std::process::id()))
+}
+
+/// Leaves nothing behind of what the servers kept.
+pub(crate) fn clean() {
+    // Often there is nothing.
+    let _ = fs::remove_dir_all(scratch());
 }
 
 fn nginx_conf(module: &Path, folder: &Path, port: u16) -> String {

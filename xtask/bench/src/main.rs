@@ -120,7 +120,9 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
 
 fn run(options: &Options) -> Result<(), String> {
     let contenders = contender::all(&folder()?, options.only.as_deref())?;
-    let results = measure(options, &contenders)?;
+    let results = measure(options, &contenders);
+    contender::clean();
+    let results = results?;
     let tables = report::tables(options, &results, &contenders);
     println!("\n{tables}");
     let faults = results.faults();

@@ -160,11 +160,11 @@ Every client of every server got every event once and in order; otherwise there 
 ## Machine
 
 {machine}",
-        machine = machine_and_versions()
+        machine = machine_and_versions(contenders)
     )
 }
 
-fn machine_and_versions() -> String {
+fn machine_and_versions(contenders: &[Contender]) -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut text = format!(
         "- {}, {cores} cores, Linux {}\n- {}\n- stoat at commit {}\n",
@@ -182,6 +182,12 @@ fn machine_and_versions() -> String {
         "tokio",
     ] {
         let _ = writeln!(text, "- {name} {}", locked(&lock, name).join(" and "));
+    }
+    if contenders.iter().any(|contender| contender.name == "nchan") {
+        for name in ["nginx", "libnginx-mod-nchan"] {
+            let version = first_line("dpkg-query", &["-W", "-f", "${Version}", name]);
+            let _ = writeln!(text, "- {name} {version}");
+        }
     }
     text
 }
