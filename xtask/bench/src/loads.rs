@@ -58,24 +58,26 @@ impl Load {
             };
             return contenders.iter().map(row).collect();
         }
-        let stoat = contenders.iter().find(|one| one.name == "stoat");
-        let rows = self.variants.iter().zip(stoat.iter().cycle());
-        rows.map(|(variant, contender)| {
+        let Some(stoat) = contenders.iter().find(|one| one.name == "stoat") else {
+            return Vec::new();
+        };
+        let row = |variant: &Variant| {
             let arguments = variant.arguments(clients);
             Row {
                 name: format!("`{}`", arguments.join(" ")),
-                contender,
+                contender: stoat,
                 arguments,
             }
-        })
-        .collect()
+        };
+        self.variants.iter().map(row).collect()
     }
 
     /// The name of the row that the others are compared with.
-    pub(crate) fn baseline<'a>(&self, rows: &'a [Row<'_>]) -> &'a str {
-        match rows.first() {
-            Some(first) if !self.variants.is_empty() => &first.name,
-            _ => BASELINE,
+    pub(crate) fn baseline<'a>(&self, rows: &'a [Row<'_>]) -> Option<&'a str> {
+        if self.variants.is_empty() {
+            Some(BASELINE)
+        } else {
+            rows.first().map(|row| row.name.as_str())
         }
     }
 }
@@ -100,6 +102,13 @@ const fn metric(key: &'static str, title: &'static str, decimals: usize, unit: f
         unit,
         compared: true,
     }
+}
+
+const fn variant(
+    counts: &'static [(&'static str, usize)],
+    arguments: &'static [&'static str],
+) -> Variant {
+    Variant { counts, arguments }
 }
 
 const fn bare(metric: Metric) -> Metric {
@@ -134,7 +143,7 @@ const STUCK: &[Metric] = &[
     SERVER_BUSY,
 ];
 
-const PLAIN: Load = Load {
+const DEFAULT: Load = Load {
     name: "",
     what: "",
     note: "",
@@ -147,33 +156,9 @@ const PLAIN: Load = Load {
 };
 
 const WITH_AND_WITHOUT: &[Variant] = &[
-    Variant {
-        counts: &[("--clients", 1000)],
-        arguments: &[],
-    },
-    Variant {
-        counts: &[("--clients", 1000), ("--stuck", 200)],
-        arguments: &[],
-    },
+    variant(&[("--clients", 1000)], &[]),
+    variant(&[("--clients", 1000), ("--stuck", 200)], &[]),
 ];
-
-const ONE_AND_TWO: &[Variant] = &[
-    Variant {
-        counts: &[("--clients", 10), ("--sinks", 1000)],
-        arguments: &["--workers", "1"],
-    },
-    Variant {
-        counts: &[("--clients", 10), ("--sinks", 1000)],
-        arguments: &["--workers", "2"],
-    },
-];
-
-const fn many(counts: &'static [(&'static str, usize)], rate: &'static [&'static str]) -> Variant {
-    Variant {
-        counts,
-        arguments: rate,
-    }
-}
 
 pub(crate) const LOADS: &[Load] = &[
     Load {
@@ -189,24 +174,24 @@ pub(crate) const LOADS: &[Load] = &[
             CPU_PER_CONNECT,
             CONNECTS,
         ],
-        ..PLAIN
+        ..DEFAULT
     },
     Load {
         name: "B",
         what: "flat out, at most 64 events on their way",
         arguments: &["--flat", "--window", "64", "--size", "256"],
         metrics: &[CPU, DELIVERIES, LAST_P99, LOAD_BUSY],
-        ..PLAIN
+        ..DEFAULT
     },
     Load {
         name: "C200",
         what: "200 events of 1 KiB per second, without and with clients that never read",
-        note: "The clients of `--stuck` never read, and have the smallest buffers; stoat runs with                `--ws-write-timeout 2s`. All other figures are of the clients that do read.                A server that is busy all the time hides what they cost: see the next load.",
+        note: "The clients of `--stuck` never read, and have the smallest buffers; stoat runs with                `--ws-write-timeout 2s`. All other figures are of the clients that do read.                Where the server is busy all the time, that hides what they cost: see the next load.",
         arguments: &["--rate", "200", "--size", "1024"],
         variants: WITH_AND_WITHOUT,
         settings: &["--ws-write-timeout", "2s"],
         metrics: STUCK,
-        ..PLAIN
+        ..DEFAULT
     },
     Load {
         name: "C50",
@@ -215,7 +200,7 @@ pub(crate) const LOADS: &[Load] = &[
         variants: WITH_AND_WITHOUT,
         settings: &["--ws-write-timeout", "2s"],
         metrics: STUCK,
-        ..PLAIN
+        ..DEFAULT
     },
     Load {
         name: "D",
@@ -223,15 +208,15 @@ pub(crate) const LOADS: &[Load] = &[
         note: "Every event goes to ten clients. The difference is what the clients cost that it is                not for.",
         arguments: &["--rate", "200", "--size", "256"],
         variants: &[
-            many(&[("--clients", 10), ("--topics", 1)], &[]),
-            many(&[("--clients", 10_000), ("--topics", 1000)], &[]),
+            variant(&[("--clients", 10), ("--topics", 1)], &[]),
+            variant(&[("--clients", 10_000), ("--topics", 1000)], &[]),
         ],
         metrics: &[
             metric("cpu_us_per_publish", "CPU per publish, µs", 0, 1.0),
             LAST_P50,
             LAST_P99,
         ],
-        ..PLAIN
+        ..DEFAULT
     },
     Load {
         name: "S",
@@ -239,14 +224,14 @@ pub(crate) const LOADS: &[Load] = &[
         note: "The rates are such that the deliveries per second stay the same.",
         arguments: &["--size", "256"],
         variants: &[
-            many(&[("--clients", 1000)], &["--rate", "40"]),
-            many(&[("--clients", 5000)], &["--rate", "8"]),
-            many(&[("--clients", 10_000)], &["--rate", "4"]),
-            many(&[("--clients", 19_000)], &["--rate", "2.1"]),
+            variant(&[("--clients", 1000)], &["--rate", "40"]),
+            variant(&[("--clients", 5000)], &["--rate", "8"]),
+            variant(&[("--clients", 10_000)], &["--rate", "4"]),
+            variant(&[("--clients", 19_000)], &["--rate", "2.1"]),
         ],
         scale: true,
         metrics: &[MEMORY, CPU_PER_CONNECT, CONNECTS, CPU, LAST_P50, LAST_P99],
-        ..PLAIN
+        ..DEFAULT
     },
     Load {
         name: "M",
@@ -255,7 +240,7 @@ pub(crate) const LOADS: &[Load] = &[
         arguments: &[
             "--size", "256", "--rate", "1", "--warmup", "0", "--secs", "1",
         ],
-        variants: &[many(&[("--clients", 16_667)], &[])],
+        variants: &[variant(&[("--clients", 16_667)], &[])],
         servers: 6,
         scale: true,
         metrics: &[
@@ -266,17 +251,25 @@ pub(crate) const LOADS: &[Load] = &[
             CPU_PER_CONNECT,
             CONNECTS,
         ],
-        ..PLAIN
+        ..DEFAULT
     },
     Load {
         name: "W",
         what: "one and two worker threads, flat out, at most 64 events on their way",
-        note: "The server has as many cores as worker threads. What `--sinks` get is counted and                thrown away, which costs little, so that the server is what limits. The other                clients are checked as always. With two cores in all, the load generator shares                the second one: when both together are busy for 200 %, the machine is the limit.",
+        note: "The server has as many cores as worker threads. What `--sinks` get is counted, not \
+               checked, and thrown away, which leaves most of the machine to the server; the other \
+               clients are checked as always. With two cores in all, the load generator shares \
+               the second one: with one worker thread the server can be busy for 100 %, with two \
+               for what the load generator leaves of 200 %. One that is less busy waited for the \
+               load generator, or for other work on the machine.",
         arguments: &["--flat", "--window", "64", "--size", "256"],
-        variants: ONE_AND_TWO,
+        variants: &[
+            variant(&[("--clients", 10), ("--sinks", 1000)], &["--workers", "1"]),
+            variant(&[("--clients", 10), ("--sinks", 1000)], &["--workers", "2"]),
+        ],
         scale: true,
         metrics: &[DELIVERIES, CPU, SERVER_BUSY, LOAD_BUSY],
-        ..PLAIN
+        ..DEFAULT
     },
 ];
 

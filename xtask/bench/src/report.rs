@@ -65,11 +65,13 @@ fn table(load: &Load, results: &Results, rows: &[Row<'_>]) -> String {
     };
     let titles = load.metrics.iter().map(|metric| metric.title.to_owned());
     let mut lines = vec![std::iter::once(first.to_owned()).chain(titles).collect()];
+    // A row alone has nothing to be compared with.
+    let baseline = load.baseline(rows).filter(|_| rows.len() > 1);
     for row in rows {
         let cells = load.metrics.iter().map(|metric| {
-            let of = |name| results.summary(load, name, metric);
+            let of = |name: &str| results.summary(load, name, metric);
             match of(&row.name) {
-                Some(own) => cell(metric, &own, of(load.baseline(rows)).as_ref()),
+                Some(own) => cell(metric, &own, baseline.and_then(of).as_ref()),
                 None => "-".to_owned(),
             }
         });
@@ -142,16 +144,17 @@ pub(crate) fn document(
 
 Written by `{command}`; every figure below comes from that run.
 
-One publisher, {clients} WebSocket clients, events of 256 bytes over loopback. Each server has one
-core and one worker thread, the load generator another core, unless a load says otherwise. All rows
+Unless a load says otherwise: one publisher, {clients} WebSocket clients, events of 256 bytes over
+loopback; each server has one core and one worker thread, the load generator another core. All rows
 of a table take turns in each of the {runs} rounds, {secs} s each. A cell is the median (smallest to
-largest) and its ratio: under loads A and B to the plain loop, under the others, which stoat alone
-runs, to the first row, which names the arguments of the load generator. Read the ratios: the
-figures themselves belong to the machine. CPU time is what the kernel accounts to the server, which
-includes the receiving side's part of loopback TCP.
+largest) and its ratio: under loads A and B to the plain loop; under the others, which stoat alone
+runs, to the first row. Their rows are named by the arguments of the load generator. Read the
+ratios: the figures themselves belong to the machine. CPU time is what the kernel accounts to the
+server, which includes the receiving side's part of loopback TCP.
 
 {servers}
-Every client of every server got every event once and in order; otherwise there would be no page.
+Every client that reads got every event that is for it once and in order, and every one that never
+reads was dropped; otherwise there would be no page.
 
 ![CPU per delivery, as a ratio to the plain loop](benchmarks.svg)
 
