@@ -140,6 +140,7 @@ const STUCK: &[Metric] = &[
     metric("answer_p99_us", "answer to the publisher p99, ms", 2, 1e3),
     bare(metric("rss_grown", "memory grown, MiB", 2, 1048576.0)),
     bare(metric("stuck_dropped", "dropped", 0, 1.0)),
+    bare(metric("stuck_secs", "all dropped after, s", 1, 1.0)),
     SERVER_BUSY,
 ];
 
@@ -196,7 +197,9 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "C50",
         what: "the same with 50 events per second",
-        arguments: &["--rate", "50", "--size", "1024"],
+        note: "At this rate the buffers of the kernel take some seconds to fill, so the measuring \
+               begins after three.",
+        arguments: &["--rate", "50", "--size", "1024", "--warmup", "3"],
         variants: WITH_AND_WITHOUT,
         settings: &["--ws-write-timeout", "2s"],
         metrics: STUCK,

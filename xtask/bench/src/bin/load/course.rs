@@ -9,6 +9,8 @@ use crate::silent::Stuck;
 use crate::swarm::Swarm;
 
 const SECOND: f64 = 1e9;
+/// Nanoseconds between two looks at which of the clients that never read are left.
+const LOOK: u64 = 50_000_000;
 
 pub(crate) type Figures = Map<String, Value>;
 
@@ -21,6 +23,9 @@ pub(crate) enum Load {
 
 pub(crate) struct Course {
     pub(crate) swarm: Swarm,
+    pub(crate) stuck: Stuck,
+    /// When the server had dropped all that never read.
+    dropped: Option<u64>,
     /// The process of the server.
     server: u32,
     /// When the next event is due.
@@ -34,6 +39,8 @@ impl Course {
     pub(crate) fn new(swarm: Swarm, server: u32) -> Self {
         Self {
             swarm,
+            stuck: Stuck::default(),
+            dropped: None,
             server,
             due: 0,
             late: Histogram::default(),
@@ -68,14 +75,13 @@ impl Course {
         load: &Load,
         first: u64,
         (warmup, secs): (f64, f64),
-        stuck: &Stuck,
     ) -> Result<(), String> {
         self.due = first;
         let begin = first + (warmup * SECOND) as u64;
         self.drive(load, begin)?;
         self.measure(load, begin + (secs * SECOND) as u64)?;
-        if stuck.count() > 0 {
-            self.outlast(load, stuck)?;
+        if self.stuck.count() > 0 {
+            self.outlast(load, first)?;
         }
         self.drain()?;
         self.quantiles();
@@ -119,8 +125,22 @@ impl Course {
         Ok(())
     }
 
-    /// Publishes until a time.
+    /// Publishes until a time, and looks when the clients that never read are gone.
     fn drive(&mut self, load: &Load, end: u64) -> Result<(), String> {
+        while self.stuck.count() > 0 && self.dropped.is_none() {
+            let now = self.swarm.now();
+            if now >= end {
+                return Ok(());
+            }
+            self.publish(load, end.min(now + LOOK))?;
+            if self.stuck.left(self.server) == 0 {
+                self.dropped = Some(self.swarm.now());
+            }
+        }
+        self.publish(load, end)
+    }
+
+    fn publish(&mut self, load: &Load, end: u64) -> Result<(), String> {
         let swarm = &mut self.swarm;
         loop {
             let now = swarm.now();
@@ -152,16 +172,18 @@ impl Course {
     }
 
     /// Goes on, for 15 s at the most, until the server has dropped the clients that never read.
-    fn outlast(&mut self, load: &Load, stuck: &Stuck) -> Result<(), String> {
-        let start = self.swarm.now();
-        let mut now = start;
-        while stuck.left(self.server) > 0 && now - start < 15_000_000_000 {
-            self.drive(load, now + 50_000_000)?;
-            now = self.swarm.now();
+    fn outlast(&mut self, load: &Load, first: u64) -> Result<(), String> {
+        let end = self.swarm.now() + 15_000_000_000;
+        while self.dropped.is_none() && self.swarm.now() < end {
+            let step = self.swarm.now() + LOOK;
+            self.drive(load, step)?;
         }
-        let left = stuck.left(self.server);
+        let left = self.stuck.left(self.server);
         self.put("stuck_left", left);
-        self.put("stuck_dropped", stuck.count().saturating_sub(left));
+        self.put("stuck_dropped", self.stuck.count().saturating_sub(left));
+        if let Some(dropped) = self.dropped {
+            self.put("stuck_secs", dropped.saturating_sub(first) as f64 / SECOND);
+        }
         Ok(())
     }
 

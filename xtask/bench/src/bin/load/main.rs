@@ -143,12 +143,12 @@ fn run(arguments: &Arguments) -> Result<Figures, String> {
     swarm.sinks = Sinks::open(address, ws, arguments.number("--sinks")?.unwrap_or(0))?;
     swarm.connect_publisher(arguments.text("--publish").unwrap_or("/publish"))?;
     swarm.rest(0.2)?;
-    let stuck = Stuck::open(address, ws, stuck, server.id())?;
+    course.stuck = Stuck::open(address, ws, stuck, server.id())?;
     let due = match arguments.has("--hold") {
         true => hold(swarm)?,
         false => swarm.now() + 1_000_000,
     };
-    course.run(&load, due, (warmup, secs), &stuck)?;
+    course.run(&load, due, (warmup, secs))?;
     Ok(course.figures)
 }
 

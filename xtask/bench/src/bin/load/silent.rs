@@ -15,6 +15,7 @@ const STUCK: usize = 4096;
 const PERIOD: u64 = 10_000_000;
 
 /// Clients that never read: what they are sent fills the buffers below them.
+#[derive(Default)]
 pub(crate) struct Stuck {
     sockets: Vec<OwnedFd>,
     /// How many descriptors the server had before them.
