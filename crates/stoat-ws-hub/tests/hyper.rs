@@ -224,8 +224,9 @@ async fn a_panic_in_one_connection_is_the_end_of_that_one_only() {
     let mut other = Client::connect(address, "").await;
     log.armed.store(true, Ordering::SeqCst);
     for n in 0..10 {
-        hub.broadcast(numbered(n)).await.unwrap();
-        assert_eq!(other.number().await, n);
+        let both = vec![numbered(n), padded(n, "")];
+        hub.broadcast(both).await.unwrap();
+        assert_eq!((other.number().await, other.number().await), (n, n));
     }
     until(|| hub.active_connections() == 1).await;
     assert!(!log.armed.load(Ordering::SeqCst));
