@@ -115,7 +115,7 @@ fn a_negative_number_reaches_the_settings() {
 fn flags_of_later_versions_are_named_as_such() {
     for line in [
         &["--tls-cert", "x"][..],
-        &["--tokens"],
+        &["--log-dir"],
         &["serve", "--nats-url=x"],
     ] {
         let Ok(Command::Serve(flags)) = parse_line(line) else {
@@ -137,6 +137,13 @@ fn bad_usage_is_one_line() {
     );
     assert!(usage(&["publish"]).contains("<TYPE>"));
     usage(&["frobnicate\u{1b}[31m"]);
+    for line in [
+        &["--token=hunter2"][..],
+        &["--tokens", "hunter2", "--tokens", "hunter2"],
+        &["tail", "--tokens=hunter2"],
+    ] {
+        assert!(!usage(line).contains("hunter2"), "{line:?}");
+    }
     usage(&["--listen"]);
     usage(&["tail", "--count", "0"]);
     usage(&["tail", "--count", "-1"]);
@@ -163,7 +170,7 @@ fn help_and_version_are_everywhere() {
         help.contains("--ws-ping-interval <DURATION>") && help.contains("[default: 30s]"),
         "{help}"
     );
-    assert!(!help.contains("--tokens"), "{help}");
+    assert!(!help.contains("--log-dir"), "{help}");
     args::command().debug_assert();
 }
 

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use stoat_events::{MemoryLog, Retention};
 use stoat_ws_hub::{ConnectionManager, HubConfig};
 
+use super::auth::Auth;
 use super::gate::Gate;
 use super::health::Health;
 use super::metrics::Metrics;
@@ -19,6 +20,7 @@ pub(super) struct App {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) limits: Limits,
+    pub(super) auth: Auth,
     /// Publishes from their head to their answer.
     pub(super) publishes: Gate,
     /// Requests of any kind.
@@ -64,6 +66,7 @@ impl App {
                     + settings.handshake_timeout
                     + Duration::from_secs(1),
             },
+            auth: Auth::new(settings),
             publishes: Gate::new(),
             requests: Gate::new(),
             connections: Gate::new(),

@@ -235,8 +235,7 @@ fn read_value<K: Kind>(
     kind.parse(*raw).map_err(|expected| {
         let key = definition.key;
         let message = if definition.secret {
-            // What is expected may quote the value.
-            format!("bad value for {key} ({source}); the value is a secret and not shown")
+            format!("bad value for {key} ({source}; secrets are not shown); expected {expected}")
         } else {
             let value = match raw {
                 Raw::Text(text) => format!("\"{}\"", shorten(text)),

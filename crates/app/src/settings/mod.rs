@@ -1,5 +1,6 @@
 //! The settings of the server: one table, four sources (flags over environment over file over defaults).
 
+mod access;
 mod check;
 mod error;
 mod flags;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::access::{Jwts, Tokens};
 use super::kind::{
     Count, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
     TraceFormat,
@@ -11,6 +12,7 @@ use super::layers::Layers;
 use super::origin::Origin;
 use super::show::Line;
 use super::{SettingsError, units};
+use crate::access::{Jwt, Token};
 
 use units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TIB};
 
@@ -21,6 +23,7 @@ pub(super) struct Definition {
     pub(super) shape: Shape,
     pub(super) value_name: &'static str,
     pub(super) default: &'static str,
+    /// No error quotes the value; its kind masks it where it is shown.
     pub(super) secret: bool,
     pub(super) help: &'static str,
 }
@@ -42,8 +45,6 @@ impl Definition {
 pub(super) const UNSUPPORTED: &[&str] = &[
     "publish_rate",
     "trusted_proxies",
-    "tokens",
-    "jwt",
     "tls_cert",
     "tls_key",
     "log_dir",
@@ -135,6 +136,10 @@ settings! {
         "How long a repeated Idempotency-Key gets the first answer";
     allowed_origins: Vec<Origin> = Origins, default "", open,
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
+    tokens: Vec<Token> = Tokens, default "", secret,
+        "Tokens, as tables {name, token, rights, topics}; in JSON here, but better in the file, since flags are seen by others";
+    jwt: Option<Jwt> = Jwts, default "", open,
+        "JSON Web Tokens, as a table {algorithm, secret_file|public_key_file|jwks_file, issuer, audience}; in JSON here";
     allow_anonymous: bool = Switch, default "false", open,
         "Listen on an address that others can reach although no token is configured";
     log_format: LogFormat = TraceFormat, default "auto", open,

@@ -14,16 +14,18 @@ use http::{StatusCode, request};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use stoat_events::{
-    AppendError, Appended, Batch, CorrelationId, Event, EventId, IdempotencyKey, Receipt, Timestamp,
+    AppendError, Appended, Batch, CorrelationId, Event, EventId, IdempotencyKey, Receipt, Scope,
+    Timestamp, Topic,
 };
 use tokio::time::Instant;
 
 use super::answer::{Outcome, json};
 use super::app::App;
+use super::auth::Access;
 use super::body::RequestBody;
 use super::problem::{
     DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_IDEMPOTENCY_KEY, Problem,
-    UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+    TOPIC_FORBIDDEN, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };
 use media::Format;
 use parse::{Parsed, Shape};
@@ -39,6 +41,7 @@ pub(super) async fn publish(
     app: &App,
     request: &request::Parts,
     body: &mut RequestBody,
+    access: &Access,
 ) -> Outcome {
     // Held until the answer is made: a drain waits for it.
     let pass = app.publishes.enter().ok_or_else(draining)?;
@@ -53,7 +56,11 @@ pub(super) async fn publish(
         bytes = body.read(app.limits.max_body, deadline) => bytes?,
     };
     let Parsed { events, shape } = parse::parse(format, &bytes, Timestamp::now())?;
-    let idempotency_key = key.map(|key| key.sealed(format, &bytes)).transpose()?;
+    check_topics(&events, &access.scope, shape)?;
+    let owner = access.owner.as_deref().unwrap_or_default();
+    let idempotency_key = key
+        .map(|key| key.sealed(owner, format, &bytes))
+        .transpose()?;
     let types: Vec<_> = events.iter().map(Event::event_type).cloned().collect();
     let batch = Batch {
         events,
@@ -113,14 +120,28 @@ impl<'a> KeyText<'a> {
         }
     }
 
-    fn sealed(self, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
+    fn sealed(self, owner: &str, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
         let content = Sha256::new()
             .chain_update(format.essence())
             .chain_update(b"\n")
             .chain_update(body);
-        IdempotencyKey::new("", self.0, content.finalize().into())
+        IdempotencyKey::new(owner, self.0, content.finalize().into())
             .map_err(|error| invalid_key(&error.to_string()))
     }
+}
+
+/// Says the same of every topic that the token is not good for, whether anybody uses it or not.
+fn check_topics(events: &[Event], scope: &Scope, shape: Shape) -> Result<(), Problem> {
+    let outside = |event: &Event| !scope.allows(event.topic().map(Topic::as_str));
+    let Some(index) = events.iter().position(outside) else {
+        return Ok(());
+    };
+    let detail = "the token lacks the right to publish to this topic; without a topic it needs `*`";
+    let problem = Problem::new(TOPIC_FORBIDDEN, detail).field("topic");
+    Err(match shape {
+        Shape::One => problem,
+        Shape::Many => problem.index(index),
+    })
 }
 
 fn invalid_key(detail: &str) -> Problem {
