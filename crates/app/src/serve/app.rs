@@ -11,6 +11,7 @@ use super::auth::Auth;
 use super::gate::Gate;
 use super::health::Health;
 use super::metrics::Metrics;
+use super::proxies::Proxies;
 use crate::settings::Settings;
 
 /// The state of one server.
@@ -21,6 +22,7 @@ pub(super) struct App {
     pub(super) health: Health,
     pub(super) limits: Limits,
     pub(super) auth: Auth,
+    pub(super) proxies: Proxies,
     /// Publishes from their head to their answer.
     pub(super) publishes: Gate,
     /// Requests of any kind.
@@ -67,6 +69,7 @@ impl App {
                     + Duration::from_secs(1),
             },
             auth: Auth::new(settings),
+            proxies: Proxies::new(&settings.trusted_proxies),
             publishes: Gate::new(),
             requests: Gate::new(),
             connections: Gate::new(),

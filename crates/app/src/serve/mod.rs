@@ -12,6 +12,7 @@ mod history;
 mod listener;
 mod metrics;
 mod problem;
+mod proxies;
 mod publish;
 mod router;
 mod signals;

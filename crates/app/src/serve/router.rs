@@ -26,10 +26,14 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let cursor = app.cursor();
     let on_demand = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
+    let client = app.proxies.client(peer, &head.headers);
     let mut body = RequestBody::new(incoming, on_demand);
     let method = head.method.clone();
     let (route, outcome) = match Route::find(head.uri.path()) {
-        Some(route) => (route.name(), serve(app, route, head, &mut body, peer).await),
+        Some(route) => (
+            route.name(),
+            serve(app, route, head, &mut body, client).await,
+        ),
         None => (
             "other",
             Err(Problem::new(NOT_FOUND, "there is nothing at this path")),
@@ -51,6 +55,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let took = started.elapsed();
     app.metrics.answered(&method, route, status, took);
     tracing::debug!(
+        %client,
         method = method_label(&method),
         route,
         status = status.as_u16(),
@@ -134,7 +139,7 @@ async fn serve(
     route: Route,
     head: request::Parts,
     body: &mut RequestBody,
-    peer: SocketAddr,
+    client: SocketAddr,
 ) -> Outcome {
     let access = match route.needs(&head.method) {
         Some(right) => app.auth.admit(&head, right),
@@ -150,7 +155,7 @@ async fn serve(
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     match route {
         // The hub judges the method too.
-        Route::WebSocket => upgrade(app, head, peer, &access),
+        Route::WebSocket => upgrade(app, head, client, &access),
         Route::Events if head.method == Method::POST => {
             let published = publish::publish(app, &head, body, &access).await?;
             Ok(with_cursor_now(app, published))
@@ -169,9 +174,12 @@ async fn serve(
     }
 }
 
-fn upgrade(app: &App, head: request::Parts, peer: SocketAddr, access: &Access) -> Outcome {
+fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access) -> Outcome {
     let mut request = Request::from_parts(head, ());
-    match app.hub.accept_with(&mut request, peer, access.admission()) {
+    match app
+        .hub
+        .accept_with(&mut request, client, access.admission())
+    {
         Ok(response) => Ok(response.map(|()| Default::default())),
         Err(refused) => {
             let problem = Problem::new(Kind::plain(refused.status()), refused.to_string())

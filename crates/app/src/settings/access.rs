@@ -1,15 +1,21 @@
-//! The kinds of value that say who may enter: tokens and JSON Web Tokens.
+//! The kinds of value that say who may enter: tokens, JSON Web Tokens, networks of proxies.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use stoat_events::TopicPattern;
 use toml::{Table, Value};
 
-use super::kind::{Kind, Raw};
+use super::kind::{Kind, Raw, Shape};
 use super::show::MASK;
 use super::text::shorten;
 use crate::access::{Jwt, JwtAlgorithm, JwtSettings, KeyFile, Right, Rights, Token};
 
 /// Most tokens in the list.
 const MOST_TOKENS: usize = 10_000;
+
+/// Most networks in the list: each address of a forwarding header is compared with all of them.
+const MOST_NETWORKS: usize = 1000;
 
 /// A list of tokens. No error quotes one.
 pub(super) struct Tokens;
@@ -169,6 +175,52 @@ fn jwt(table: &Table) -> Result<JwtSettings, String> {
         issuer: owned("issuer")?,
         audience: owned("audience")?,
     })
+}
+
+/// A list of networks; an address alone is a network of one.
+pub(super) struct Networks;
+
+impl Kind for Networks {
+    type Value = Vec<IpNet>;
+
+    fn parse(&self, raw: Raw<'_>) -> Result<Vec<IpNet>, String> {
+        let items: Option<Vec<&str>> = match raw {
+            Raw::Text(text) => {
+                let items = text.split(',').map(str::trim);
+                Some(items.filter(|item| !item.is_empty()).collect())
+            }
+            Raw::File(Value::Array(items)) => items.iter().map(Value::as_str).collect(),
+            Raw::File(_) => None,
+        };
+        let items = items.ok_or("a list of texts such as [\"10.0.0.0/8\"]")?;
+        if items.len() > MOST_NETWORKS {
+            return Err(format!("at most {MOST_NETWORKS} networks"));
+        }
+        let network = |item: &str| {
+            let network = item.parse::<IpNet>().ok();
+            let network = network.or_else(|| Some(item.parse::<IpAddr>().ok()?.into()));
+            network.map(|network| network.trunc()).ok_or_else(|| {
+                let item = shorten(item);
+                format!(
+                    "networks such as 10.0.0.0/8 or fd00::/8, or addresses, but \"{item}\" is none"
+                )
+            })
+        };
+        items.into_iter().map(network).collect()
+    }
+
+    fn show(&self, networks: &Vec<IpNet>) -> Value {
+        let text = |network: &IpNet| Value::String(network.to_string());
+        Value::Array(networks.iter().map(text).collect())
+    }
+
+    fn value_name(&self) -> &'static str {
+        "CIDR,..."
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::List
+    }
 }
 
 /// The value itself from the file, or JSON text from elsewhere; nothing for an empty text.

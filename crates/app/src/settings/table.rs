@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::access::{Jwts, Tokens};
+use ipnet::IpNet;
+
+use super::access::{Jwts, Networks, Tokens};
 use super::kind::{
     Count, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
     TraceFormat,
@@ -44,7 +46,6 @@ impl Definition {
 /// them would leave a server less protected, or less durable, than its operator believes.
 pub(super) const UNSUPPORTED: &[&str] = &[
     "publish_rate",
-    "trusted_proxies",
     "tls_cert",
     "tls_key",
     "log_dir",
@@ -136,6 +137,8 @@ settings! {
         "How long a repeated Idempotency-Key gets the first answer";
     allowed_origins: Vec<Origin> = Origins, default "", open,
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
+    trusted_proxies: Vec<IpNet> = Networks, default "", open,
+        "Networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is believed";
     tokens: Vec<Token> = Tokens, default "", secret,
         "Tokens, as tables {name, token, rights, topics}; in JSON here, but better in the file, since flags are seen by others";
     jwt: Option<Jwt> = Jwts, default "", open,

@@ -221,3 +221,28 @@ fn what_is_wrong_with_jwt_is_named() {
         assert!(message.contains(named), "{named} in {message}");
     }
 }
+
+#[test]
+fn networks_are_read_as_such_and_addresses_as_networks_of_one() {
+    let text = "trusted_proxies = ['10.1.2.3/8', '192.0.2.1', 'fd00::/8', '::1']";
+    let loaded = load_file(text).unwrap();
+    let expected = r#"["10.0.0.0/8", "192.0.2.1/32", "fd00::/8", "::1/128"]"#;
+    assert_eq!(line(&loaded, "trusted_proxies").value, expected);
+    let flag = Flags::new().with("trusted_proxies", "10.0.0.0/8, 192.0.2.1,fd00::/8,::1/128");
+    let flag = load(flag, &[], None).unwrap();
+    assert_eq!(
+        flag.settings.trusted_proxies,
+        loaded.settings.trusted_proxies
+    );
+    for bad in [
+        "10.0.0.0/33",
+        "10.0.0/8",
+        "proxy.example",
+        "10.0.0.0/-1",
+        "*",
+    ] {
+        let text = message(load(Flags::new().with("trusted_proxies", bad), &[], None));
+        assert!(text.contains(bad), "{text}");
+    }
+    assert!(load_file("trusted_proxies = '10.0.0.0/8'").is_err());
+}
