@@ -14,6 +14,7 @@ mod metrics;
 mod problem;
 mod proxies;
 mod publish;
+mod rate;
 mod router;
 mod signals;
 

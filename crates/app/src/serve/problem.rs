@@ -82,6 +82,11 @@ pub(super) const TOPIC_FORBIDDEN: Kind = Kind::new(
     "topic-forbidden",
     "The token is not good for this topic",
 );
+pub(super) const RATE_EXCEEDED: Kind = Kind::new(
+    StatusCode::TOO_MANY_REQUESTS,
+    "rate-exceeded",
+    "Too many events were published",
+);
 pub(super) const UNAVAILABLE: Kind = Kind::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "unavailable",

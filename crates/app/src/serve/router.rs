@@ -157,7 +157,7 @@ async fn serve(
         // The hub judges the method too.
         Route::WebSocket => upgrade(app, head, client, &access),
         Route::Events if head.method == Method::POST => {
-            let published = publish::publish(app, &head, body, &access).await?;
+            let published = publish::publish(app, &head, body, &access, client).await?;
             Ok(with_cursor_now(app, published))
         }
         Route::Events if reads => events(app, &head, &access).await,

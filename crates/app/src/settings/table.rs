@@ -45,7 +45,6 @@ impl Definition {
 /// Keys that are part of the settings' namespace but that this version cannot honour yet: to ignore
 /// them would leave a server less protected, or less durable, than its operator believes.
 pub(super) const UNSUPPORTED: &[&str] = &[
-    "publish_rate",
     "tls_cert",
     "tls_key",
     "log_dir",
@@ -139,6 +138,8 @@ settings! {
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
     trusted_proxies: Vec<IpNet> = Networks, default "", open,
         "Networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is believed";
+    publish_rate: Option<usize> = Optional(count(1, 1_000_000)), default "0", open,
+        "Events per second that a token, or an address without one, may publish; over it: 429; 0: no bound";
     tokens: Vec<Token> = Tokens, default "", secret,
         "Tokens, as tables {name, token, rights, topics}; in JSON here, but better in the file, since flags are seen by others";
     jwt: Option<Jwt> = Jwts, default "", open,

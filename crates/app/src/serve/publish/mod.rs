@@ -6,6 +6,7 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,9 +25,11 @@ use super::app::App;
 use super::auth::Access;
 use super::body::RequestBody;
 use super::problem::{
-    DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_IDEMPOTENCY_KEY, Problem,
-    TOPIC_FORBIDDEN, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+    BATCH_TOO_LARGE, DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL,
+    INVALID_IDEMPOTENCY_KEY, Problem, RATE_EXCEEDED, TOPIC_FORBIDDEN, UNAVAILABLE,
+    UNSUPPORTED_MEDIA_TYPE,
 };
+use super::rate::{Key, Over, Rate};
 use media::Format;
 use parse::{Parsed, Shape};
 
@@ -42,11 +45,18 @@ pub(super) async fn publish(
     request: &request::Parts,
     body: &mut RequestBody,
     access: &Access,
+    client: SocketAddr,
 ) -> Outcome {
     // Held until the answer is made: a drain waits for it.
     let pass = app.publishes.enter().ok_or_else(draining)?;
     let format = check_headers(&request.headers)?;
     let key = KeyText::from_headers(&request.headers)?;
+    let publisher = Key::new(access.owner.as_ref(), client.ip());
+    if let Some(rate) = &app.rate {
+        // A body that would be refused whatever is in it is not read.
+        let over = |over| over_rate(rate, 1, over);
+        rate.look(&publisher, now()).map_err(over)?;
+    }
 
     let deadline = Instant::now() + app.limits.body_timeout;
     let bytes = tokio::select! {
@@ -57,6 +67,10 @@ pub(super) async fn publish(
     };
     let Parsed { events, shape } = parse::parse(format, &bytes, Timestamp::now())?;
     check_topics(&events, &access.scope, shape)?;
+    if let Some(rate) = &app.rate {
+        let over = |over| over_rate(rate, events.len(), over);
+        rate.take(&publisher, events.len(), now()).map_err(over)?;
+    }
     let owner = access.owner.as_deref().unwrap_or_default();
     let idempotency_key = key
         .map(|key| key.sealed(owner, format, &bytes))
@@ -142,6 +156,26 @@ fn check_topics(events: &[Event], scope: &Scope, shape: Shape) -> Result<(), Pro
         Shape::One => problem,
         Shape::Many => problem.index(index),
     })
+}
+
+fn over_rate(rate: &Rate, events: usize, over: Over) -> Problem {
+    let most = rate.per_second();
+    match over {
+        Over::For(wait) => Problem::new(
+            RATE_EXCEEDED,
+            format!("at most {most} events can be published in a second"),
+        )
+        .retry_after(seconds(wait)),
+        Over::Ever => Problem::new(
+            BATCH_TOO_LARGE,
+            format!("the batch has {events} events, at most {most} can be published in a second"),
+        ),
+    }
+}
+
+/// tokio's clock, which tests can hold still.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn invalid_key(detail: &str) -> Problem {
