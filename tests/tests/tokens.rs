@@ -6,7 +6,7 @@ use stoat_tests::access::{
     BOSS, READER, SECRET_PART, TEAM, WRITER, key_file, refused, setup, tokens,
 };
 use stoat_tests::{
-    Client, Connection, Foreign, Raw, Request, Response, Server, Setup, eventually, run,
+    Client, Connection, Foreign, Raw, Request, Response, Server, Setup, eventually, run, run_with,
 };
 
 /// The answer to a handshake with these header lines.
@@ -282,6 +282,28 @@ async fn an_idempotency_key_belongs_to_one_token() {
         .send(&server)
         .await
         .problem(422);
+}
+
+#[tokio::test]
+async fn the_commands_send_a_token() {
+    let server = setup().start();
+    let url = server.url();
+    let publish = ["publish", "done", "--url", &url];
+    let published = run_with(&publish, &[("STOAT_TOKEN", WRITER)], "").await;
+    assert_eq!(published.code, Some(0), "{published:?}");
+    let tail = [
+        "tail", &url, "--since", "earliest", "--count", "1", "--token", READER,
+    ];
+    let seen = run(&tail).await;
+    assert_eq!(seen.code, Some(0), "{seen:?}");
+    assert!(seen.stdout.contains("\"done\""), "{seen:?}");
+
+    for env in [&[][..], &[("STOAT_TOKEN", READER)]] {
+        let refused = run_with(&publish, env, "").await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("token"), "{refused:?}");
+        assert!(!refused.stderr.contains(SECRET_PART), "{refused:?}");
+    }
 }
 
 #[tokio::test]

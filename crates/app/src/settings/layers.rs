@@ -16,7 +16,7 @@ use super::{Flags, SettingsError};
 const PREFIX: &str = "STOAT_";
 
 /// Variables with the prefix that are no settings: the file's path, and the server of `tail` and `publish`.
-const NOT_SETTINGS: &[&str] = &["STOAT_CONFIG", "STOAT_URL"];
+const NOT_SETTINGS: &[&str] = &["STOAT_CONFIG", "STOAT_URL", "STOAT_TOKEN"];
 
 /// Largest configuration file that is read.
 const LARGEST_FILE: u64 = 1 << 20;
