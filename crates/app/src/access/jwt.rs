@@ -16,8 +16,8 @@ use super::{Digest, Right, Rights, Token};
 
 /// The largest file with keys, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
-/// The most keys that are used of a set.
-const MOST_KEYS: usize = 100;
+/// The most keys that are used of a set: a token that names none of them is tried with each.
+const MOST_KEYS: usize = 32;
 /// The shortest secret, in bytes; RFC 7518 section 3.2 asks for [`STRONG_SECRET`].
 const SHORTEST_SECRET: usize = 16;
 const STRONG_SECRET: usize = 32;

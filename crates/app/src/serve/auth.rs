@@ -35,7 +35,7 @@ pub(super) struct Access {
     rights: Rights,
     pub(super) scope: Scope,
     /// When the token ends.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
 }
 
 impl Access {
