@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use stoat_events::{Event, EventType, Scope, Topic, TopicPattern};
 use stoat_ws_hub::{Admission, ConnectionManager, DisconnectReason, RejectReason};
 use support::{Client, until, within};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -27,20 +28,26 @@ async fn serve(hub: &ConnectionManager, admission: Admission) -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (stream, peer) = listener.accept().await.unwrap();
-            let (hub, admission) = (hub.clone(), admission.clone());
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                let answer = hub.accept_with(&mut request, peer, admission.clone());
-                let answer = answer.unwrap().map(|()| Full::<Bytes>::default());
-                async move { Ok::<Response<_>, Infallible>(answer) }
-            });
-            tokio::spawn(async move {
-                let http = hyper::server::conn::http1::Builder::new();
-                let served = http.serve_connection(TokioIo::new(stream), service);
-                let _ = served.with_upgrades().await;
-            });
+            serve_one(stream, hub.clone(), peer, admission.clone());
         }
     });
     address
+}
+
+fn serve_one<S>(stream: S, hub: ConnectionManager, peer: SocketAddr, admission: Admission)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let answer = hub.accept_with(&mut request, peer, admission.clone());
+        let answer = answer.unwrap().map(|()| Full::<Bytes>::default());
+        async move { Ok::<Response<_>, Infallible>(answer) }
+    });
+    tokio::spawn(async move {
+        let http = hyper::server::conn::http1::Builder::new();
+        let served = http.serve_connection(TokioIo::new(stream), service);
+        let _ = served.with_upgrades().await;
+    });
 }
 
 async fn publish(hub: &ConnectionManager, topic: Option<&str>, n: u64) {
@@ -95,6 +102,48 @@ async fn at_its_time_the_connection_is_closed() {
         all.any(|(reason, count)| reason == DisconnectReason::AuthorizationEnded && count == 1)
     };
     within(until(|| ended(&hub))).await;
+}
+
+/// Connects over `near`, and waits for the end while events are published without pause.
+async fn end_under_load<S>(hub: &ConnectionManager, near: S, query: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let url = format!("ws://hub.example.com/ws{query}");
+    let (stream, _) = within(tokio_tungstenite::client_async(url, near))
+        .await
+        .unwrap();
+    let mut client = Client(stream);
+    let publisher = tokio::spawn({
+        let hub = hub.clone();
+        async move {
+            for n in 0.. {
+                publish(&hub, None, n).await;
+                if n % 16 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    });
+    assert_eq!(client.last_frame().await.code, CloseCode::Policy);
+    publisher.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_without_pause_do_not_hold_up_the_end() {
+    for query in ["?types=other", ""] {
+        let hub = ConnectionManager::in_memory();
+        let admission = || Admission::default().until(Instant::now() + Duration::from_millis(300));
+        let peer = ([127, 0, 0, 1], 9).into();
+
+        let (near, far) = tokio::io::duplex(1 << 16);
+        serve_one(far, hub.clone(), peer, admission());
+        end_under_load(&hub, near, query).await;
+
+        let address = serve(&hub, admission()).await;
+        let near = TcpStream::connect(address).await.unwrap();
+        end_under_load(&hub, near, query).await;
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -314,4 +315,18 @@ fn a_line_end_is_no_part_of_a_secret_and_a_short_one_is_told_of() {
     assert!(verify(&checker, &token).is_ok());
     assert!(checker.verify(&token, SystemTime::UNIX_EPOCH).is_ok());
     assert!(!format!("{checker:?}").contains("0123456789"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_a_token_by_chance(text in "\\PC{0,60}", at in 0usize..300, byte in 33u8..127) {
+        prop_assert!(verify(&hs256(), &text).is_err());
+        let key = EncodingKey::from_secret(SECRET);
+        let good = sign(Algorithm::HS256, &claims(json!({})), &key);
+        let mut changed = good.clone().into_bytes();
+        let at = at % changed.len();
+        changed[at] = byte;
+        let changed = String::from_utf8(changed).unwrap();
+        prop_assert_eq!(verify(&hs256(), &changed).is_ok(), changed == good);
+    }
 }

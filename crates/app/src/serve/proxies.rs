@@ -61,6 +61,8 @@ fn address(hop: &[u8]) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn client(trusted: &[&str], peer: &str, forwarded: &[&[u8]]) -> String {
@@ -96,6 +98,17 @@ mod tests {
         }
         let mapped = client(trusted, "[::ffff:10.0.0.1]:9", &[b"192.0.2.1"]);
         assert_eq!(mapped, "192.0.2.1:0");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_forwarded_ends_in_an_address(
+            values in proptest::collection::vec("[0-9a-f.:\\[\\],% \t\u{80}-\u{ff}]{0,40}", 0..4),
+        ) {
+            let values: Vec<&[u8]> = values.iter().map(String::as_bytes).collect();
+            client(&["10.0.0.0/8"], "10.0.0.1:9", &values);
+            prop_assert_eq!(client(&["10.0.0.0/8"], "192.0.2.9:9", &values), "192.0.2.9:9");
+        }
     }
 
     #[test]
