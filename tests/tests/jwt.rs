@@ -151,7 +151,8 @@ async fn a_connection_ends_with_its_token() {
         assert_eq!(u16::from(frame.code), 1008);
         assert_eq!(frame.reason.as_str(), "authorization ended");
         assert_eq!(events.len(), 1);
-        assert!(in_seconds(0) >= end, "not before its time");
+        // Clocks may be set a little in between.
+        assert!(in_seconds(1) >= end, "not before its time");
     }
     refused(&history(&server, &token).await, 401);
     server.publish_as(&publisher, r#"{"type":"after"}"#).await;

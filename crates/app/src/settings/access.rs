@@ -1,5 +1,6 @@
 //! The kinds of value that say who may enter: tokens, JSON Web Tokens, networks of proxies.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -32,21 +33,22 @@ impl Kind for Tokens {
         if tables.len() > MOST_TOKENS {
             return Err(format!("at most {MOST_TOKENS} tokens"));
         }
-        let mut tokens: Vec<Token> = Vec::with_capacity(tables.len());
+        let mut tokens = Vec::with_capacity(tables.len());
+        let (mut names, mut digests) = (HashSet::new(), HashSet::new());
         for (index, table) in tables.iter().enumerate() {
             let number = index + 1;
             let table = table.as_table().ok_or(expected)?;
             let token =
                 token(table).map_err(|why| format!("{expected}; in token {number}, {why}"))?;
-            if tokens.iter().any(|other| other.name() == token.name()) {
-                return Err(format!(
-                    "one token of each name; `name` of token {number} is there before it"
-                ));
-            }
-            if tokens.iter().any(|other| other.digest() == token.digest()) {
-                return Err(format!(
-                    "tokens that differ; `token` of token {number} is there before it"
-                ));
+            for (key, is_new) in [
+                ("name", names.insert(token.name().to_owned())),
+                ("token", digests.insert(token.digest())),
+            ] {
+                if !is_new {
+                    return Err(format!(
+                        "tokens that differ; `{key}` of token {number} is that of one before it"
+                    ));
+                }
             }
             tokens.push(token);
         }
