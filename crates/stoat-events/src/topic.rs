@@ -76,9 +76,14 @@ impl TopicPattern {
         }
     }
 
+    /// Says whether every event is selected.
+    pub fn is_all(&self) -> bool {
+        &*self.0 == "*"
+    }
+
     /// Says whether an event of this topic, or of none, is selected.
     pub fn matches(&self, topic: Option<&str>) -> bool {
-        if &*self.0 == "*" {
+        if self.is_all() {
             return true;
         }
         let Some(topic) = topic else { return false };

@@ -46,6 +46,8 @@ pub(crate) struct Beginning {
     pub(crate) beats: BeatWatch,
     /// The number of the last beat before this connection.
     pub(crate) beat_seen: u64,
+    /// When it ends at the latest.
+    pub(crate) until: Option<Instant>,
 }
 
 /// A connection that has its session.
@@ -63,8 +65,10 @@ pub(crate) fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) ->
         head,
         beats,
         beat_seen,
+        until,
     } = beginning;
     let mut session = Session::new(Arc::clone(&member), gap, beat_seen, &hub.config, now());
+    session.end_at(until);
     match Transport::new(upgraded, hub.config.max_unsent) {
         Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());

@@ -19,8 +19,8 @@ use crate::handshake::HyperWebsocket;
 use crate::heartbeat::{Beats, number};
 use crate::registry::{Membership, Newcomer, Order, Registry};
 use crate::{
-    ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
-    Subscription, handshake,
+    Admission, ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
+    RejectReason, Subscription, handshake,
 };
 
 /// The header that tells a page from where to subscribe.
@@ -93,6 +93,9 @@ impl ConnectionManager {
     /// client. Query parameters and headers are read as [`Subscription`] says.
     /// `peer` is the client's address for limits and lists.
     ///
+    /// Who may connect is the embedder's to decide, before this call; a client that may see
+    /// only a part, or only for some time, is let in by [`accept_with`](Self::accept_with).
+    ///
     /// # Errors
     /// [`HandshakeError`] says with which answer the request is to be refused: it
     /// is no valid handshake (RFC 6455 section 4.2.1), comes from a foreign origin,
@@ -105,17 +108,39 @@ impl ConnectionManager {
         request: &mut Request<B>,
         peer: SocketAddr,
     ) -> Result<Response<()>, HandshakeError> {
-        let answer = self.try_accept(request, peer);
+        self.accept_with(request, peer, Admission::default())
+    }
+
+    /// As [`accept`](Self::accept), on the terms of an [`Admission`].
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn accept_with<B>(
+        &self,
+        request: &mut Request<B>,
+        peer: SocketAddr,
+        admission: Admission,
+    ) -> Result<Response<()>, HandshakeError> {
+        let answer = self.try_accept(request, peer, admission);
         answer.inspect_err(|refused| {
             tracing::debug!(%peer, reason = refused.reason().as_str(), "handshake refused");
-            self.hub.registry.counters.rejected(refused.reason());
+            self.count_rejected(refused.reason());
         })
+    }
+
+    /// Counts a handshake that the embedder refused itself, before [`accept`](Self::accept).
+    pub fn count_rejected(&self, reason: RejectReason) {
+        self.hub.registry.counters.rejected(reason);
     }
 
     fn try_accept<B>(
         &self,
         request: &mut Request<B>,
         peer: SocketAddr,
+        admission: Admission,
     ) -> Result<Response<()>, HandshakeError> {
         let hub = &self.hub;
         let (response, websocket) = handshake::upgrade(request, &hub.config.allowed_origins)?;
@@ -134,7 +159,7 @@ impl ConnectionManager {
         let membership = place.register(Newcomer {
             remote_addr: peer,
             user_agent: user_agent(request.headers()),
-            filter: subscription.filter,
+            filter: subscription.filter.within(admission.scope),
             cursor: attachment.cursor,
         });
         let member = Arc::clone(&membership.member);
@@ -149,6 +174,7 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
+            until: admission.until,
         };
         // Only for its lines in the log; a connection may live for days.
         let request = if tracing::enabled!(tracing::Level::DEBUG) {

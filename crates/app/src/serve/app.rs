@@ -1,15 +1,18 @@
 //! What all requests share: the hub, the counters, the limits, and the gates that a drain waits at.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
 use stoat_events::{MemoryLog, Retention};
 use stoat_ws_hub::{ConnectionManager, HubConfig};
 
+use super::auth::Auth;
 use super::gate::Gate;
 use super::health::Health;
 use super::metrics::Metrics;
+use super::proxies::Proxies;
+use super::rate::Rate;
 use crate::settings::Settings;
 
 /// The state of one server.
@@ -19,6 +22,10 @@ pub(super) struct App {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) limits: Limits,
+    pub(super) auth: Auth,
+    pub(super) proxies: Proxies,
+    /// On publishing; nothing where there is none.
+    pub(super) rate: Option<Rate>,
     /// Publishes from their head to their answer.
     pub(super) publishes: Gate,
     /// Requests of any kind.
@@ -64,6 +71,11 @@ impl App {
                     + settings.handshake_timeout
                     + Duration::from_secs(1),
             },
+            auth: Auth::new(settings),
+            proxies: Proxies::new(&settings.trusted_proxies),
+            rate: settings
+                .publish_rate
+                .map(|per_second| Rate::new(per_second, Instant::now())),
             publishes: Gate::new(),
             requests: Gate::new(),
             connections: Gate::new(),

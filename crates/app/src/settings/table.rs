@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::access::{Jwts, Networks, Tokens};
 use super::kind::{
     Count, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
     TraceFormat,
@@ -11,6 +14,7 @@ use super::layers::Layers;
 use super::origin::Origin;
 use super::show::Line;
 use super::{SettingsError, units};
+use crate::access::{Jwt, Token};
 
 use units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TIB};
 
@@ -21,6 +25,7 @@ pub(super) struct Definition {
     pub(super) shape: Shape,
     pub(super) value_name: &'static str,
     pub(super) default: &'static str,
+    /// No error quotes the value; its kind masks it where it is shown.
     pub(super) secret: bool,
     pub(super) help: &'static str,
 }
@@ -40,10 +45,6 @@ impl Definition {
 /// Keys that are part of the settings' namespace but that this version cannot honour yet: to ignore
 /// them would leave a server less protected, or less durable, than its operator believes.
 pub(super) const UNSUPPORTED: &[&str] = &[
-    "publish_rate",
-    "trusted_proxies",
-    "tokens",
-    "jwt",
     "tls_cert",
     "tls_key",
     "log_dir",
@@ -135,6 +136,14 @@ settings! {
         "How long a repeated Idempotency-Key gets the first answer";
     allowed_origins: Vec<Origin> = Origins, default "", open,
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
+    trusted_proxies: Vec<IpNet> = Networks, default "", open,
+        "Networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is believed";
+    publish_rate: Option<usize> = Optional(count(1, 1_000_000)), default "0", open,
+        "Events per second that a token, or an address without one, may publish; over it: 429; 0: no bound";
+    tokens: Vec<Token> = Tokens, default "", secret,
+        "Tokens, as tables {name, token, rights, topics}; in JSON here, but better in the file, since flags are seen by others";
+    jwt: Option<Jwt> = Jwts, default "", open,
+        "JSON Web Tokens, as a table {algorithm, secret_file|public_key_file|jwks_file, issuer, audience}; in JSON here";
     allow_anonymous: bool = Switch, default "false", open,
         "Listen on an address that others can reach although no token is configured";
     log_format: LogFormat = TraceFormat, default "auto", open,
