@@ -151,7 +151,8 @@ core and one worker thread, the load generator another core. All rows of a table
 of the {runs} rounds, {secs} s each. A cell is the median (smallest to largest) and its ratio: under
 loads A and B to the plain loop; under the others, which stoat alone runs, to the first row. Their
 rows are named by the arguments of the load generator. Read the ratios: the figures themselves belong
-to the machine. CPU time is what the kernel accounts to the server, which includes the receiving side's part of loopback TCP.
+to the machine. CPU time is what the kernel accounts to the server, which includes the receiving
+side's part of loopback TCP.
 
 {servers}
 Every client that reads got every event that is for it once and in order, and every one that never
