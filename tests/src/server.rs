@@ -24,6 +24,7 @@ const SHOWN_LINES: usize = 60;
 pub struct Setup {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    most_files: Option<u32>,
 }
 
 impl Setup {
@@ -37,6 +38,12 @@ impl Setup {
     /// Adds a variable to the environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets the server open so many files at most.
+    pub fn most_files(mut self, most: u32) -> Self {
+        self.most_files = Some(most);
         self
     }
 
@@ -57,7 +64,15 @@ impl Setup {
                 self = self.args([flag, value]);
             }
         }
-        let mut command = program(binary::stoat());
+        let mut command = match self.most_files {
+            None => program(binary::stoat()),
+            Some(most) => {
+                let mut command = program(Path::new("/bin/sh"));
+                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                command.args(["-c", &script]).arg(binary::stoat());
+                command
+            }
+        };
         command.args(&self.args).envs(self.env);
         Server::launch(command)
     }

@@ -23,6 +23,7 @@ pub(crate) use batch::Batch;
 pub(crate) use line::Line;
 use session::Session;
 use transport::Transport;
+pub use transport::{TakeTcp, Taken};
 
 use crate::DisconnectReason;
 use crate::heartbeat::BeatWatch;
@@ -44,6 +45,8 @@ pub(crate) struct Beginning {
     pub(crate) beats: BeatWatch,
     /// The number of the last beat before this connection.
     pub(crate) beat_seen: u64,
+    /// How to take the TCP stream out, where the server says so.
+    pub(crate) take_tcp: Option<TakeTcp>,
 }
 
 /// Serves an upgraded connection until it ends, and says why it did.
@@ -55,6 +58,7 @@ pub(crate) async fn serve(
     match start(upgraded, beginning, hub) {
         Started::Line(line, member) => line::serve(line, &member, hub).await,
         Started::Stream(served) => served.await,
+        Started::Gone => DisconnectReason::HandshakeFailed,
     }
 }
 
@@ -63,6 +67,8 @@ enum Started {
     Line(Arc<Line>, Arc<Member>),
     /// Boxed, so that the common case does not carry its state.
     Stream(Pin<Box<dyn Future<Output = DisconnectReason> + Send>>),
+    /// There is no stream.
+    Gone,
 }
 
 /// Makes the session. Not `async`: the task would hold on to what is moved here.
@@ -73,14 +79,16 @@ fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
         head,
         beats,
         beat_seen,
+        take_tcp,
     } = beginning;
     let mut session = Session::new(Arc::clone(&member), gap, beat_seen, &hub.config, now());
-    match Transport::new(upgraded, hub.config.max_unsent) {
-        Transport::Tcp(stream, read_too_far) => {
+    match Transport::new(upgraded, take_tcp, hub.config.max_unsent) {
+        None => Started::Gone,
+        Some(Transport::Tcp(stream, read_too_far)) => {
             session.received(&read_too_far, &hub.registry.counters, now());
             Started::Line(Arc::new(Line::new(stream, session, hub)), member)
         }
-        Transport::Other(io) => {
+        Some(Transport::Other(io)) => {
             let hub = Arc::clone(hub);
             Started::Stream(Box::pin(stream::serve(
                 io, session, member, head, beats, hub,

@@ -13,6 +13,7 @@ mod subscribe;
 
 pub use close::DisconnectReason;
 pub use config::HubConfig;
+pub use connection::{TakeTcp, Taken};
 pub use handshake::{HandshakeError, RejectReason};
 pub use manager::{CURSOR_HEADER, ConnectionManager};
 pub use registry::{ConnectionId, ConnectionInfo};

@@ -149,6 +149,7 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
+            take_tcp: request.extensions_mut().remove(),
         };
         #[expect(
             clippy::disallowed_methods,

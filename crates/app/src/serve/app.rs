@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue};
 use stoat_events::{MemoryLog, Retention};
 use stoat_ws_hub::{ConnectionManager, HubConfig};
 
+use super::budget::Budget;
+use super::crowd::Crowd;
 use super::gate::Gate;
 use super::health::Health;
 use super::metrics::Metrics;
@@ -19,6 +21,9 @@ pub(super) struct App {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) limits: Limits,
+    pub(super) crowd: Arc<Crowd>,
+    /// For answers that wait to be taken.
+    pub(super) budget: Budget,
     /// Publishes from their head to their answer.
     pub(super) publishes: Gate,
     /// Requests of any kind.
@@ -32,7 +37,7 @@ pub(super) struct App {
 pub(super) struct Limits {
     pub(super) max_body: usize,
     pub(super) body_timeout: Duration,
-    /// For the head of a request, from the end of the one before it.
+    /// For the head of a request, from when the answer to the one before it was taken.
     pub(super) head_timeout: Duration,
     /// For a client to take an answer.
     pub(super) answer_timeout: Duration,
@@ -59,11 +64,13 @@ impl App {
                 max_body: settings.max_body,
                 body_timeout: settings.body_timeout,
                 head_timeout: settings.handshake_timeout,
-                // hyper ends an idle connection after `head_timeout`, which has to come first.
-                answer_timeout: settings.ws_write_timeout
-                    + settings.handshake_timeout
-                    + Duration::from_secs(1),
+                answer_timeout: settings.ws_write_timeout,
             },
+            crowd: Arc::new(Crowd::new(
+                settings.max_connections,
+                settings.max_connections_per_ip,
+            )),
+            budget: Budget::new(),
             publishes: Gate::new(),
             requests: Gate::new(),
             connections: Gate::new(),

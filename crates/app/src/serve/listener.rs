@@ -31,7 +31,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Hands each connection to `take`, for ever. When the system is out of files or memory it pauses,
-/// longer each time, and goes on.
+/// longer each time, and goes on; it says so once, and once more when it is over.
 ///
 /// # Cancel safety
 /// No connection is lost that was not already accepted.
@@ -40,10 +40,14 @@ pub(super) async fn accept(
     mut take: impl FnMut(TcpStream, SocketAddr),
 ) -> Infallible {
     let mut pause = FIRST_PAUSE;
+    let mut fails = false;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
+                if std::mem::take(&mut fails) {
+                    tracing::info!("connections are accepted again");
+                }
                 // Events are small and must not wait for each other; one that cannot be set so
                 // still works.
                 let _ = stream.set_nodelay(true);
@@ -51,7 +55,9 @@ pub(super) async fn accept(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "cannot accept");
+                if !std::mem::replace(&mut fails, true) {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -3,8 +3,10 @@
 mod answer;
 mod app;
 mod body;
+mod budget;
 mod connection;
 mod connections;
+mod crowd;
 mod gate;
 mod health;
 mod history;
@@ -158,13 +160,16 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, stopping_seen) = watch::channel(false);
         let accepting = listener::accept(&self.listener, |stream, peer| {
+            let Some(place) = self.app.crowd.enter(peer.ip()) else {
+                return;
+            };
             let Some(pass) = self.app.connections.enter() else {
                 return;
             };
             let (app, stopping) = (Arc::clone(&self.app), stopping_seen.clone());
             drop(stoat_correlation::spawn(async move {
-                connection::serve(app, stream, peer, stopping).await;
-                drop(pass);
+                connection::serve(app, stream, peer, &place, stopping).await;
+                drop((pass, place));
             }));
         });
         let ending = async {

@@ -35,7 +35,8 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     };
     body.leave();
 
-    let mut answer = outcome.unwrap_or_else(Problem::into_answer);
+    let answer = outcome.unwrap_or_else(Problem::into_answer);
+    let mut answer = app.budget.count(answer).await;
     let status = answer.status();
     let headers = answer.headers_mut();
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
