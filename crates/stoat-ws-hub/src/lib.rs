@@ -15,7 +15,7 @@ pub use close::DisconnectReason;
 pub use config::HubConfig;
 pub use connection::{TakeTcp, Taken};
 pub use handshake::{HandshakeError, RejectReason};
-pub use manager::{CURSOR_HEADER, ConnectionManager};
+pub use manager::{CURSOR_HEADER, ConnectionManager, Held};
 pub use registry::{ConnectionId, ConnectionInfo};
 pub use stats::{Histogram, HubStats};
 pub use subscribe::{InvalidSubscription, Subscription};

@@ -1,5 +1,6 @@
 //! The connection manager: the hub's front.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use crate::close::Close;
 use crate::connection::{self, Beginning};
 use crate::fan_out::FanOut;
-use crate::handshake::HyperWebsocket;
+use crate::handshake::Pending;
 use crate::heartbeat::{Beats, number};
 use crate::registry::{Membership, Newcomer, Order, Registry};
 use crate::{
@@ -54,6 +55,17 @@ pub struct ConnectionManager {
     hub: Arc<Hub>,
 }
 
+/// Something of the server's that the hub keeps for as long as the connection lives, such as a
+/// place in a count; the server puts it into the extensions of a request.
+#[derive(Clone)]
+pub struct Held(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
+}
+
 /// What the manager, its connections and its housekeeping share.
 pub(crate) struct Hub {
     pub(crate) log: Arc<dyn EventLog>,
@@ -85,9 +97,9 @@ impl ConnectionManager {
         Self::new(Arc::new(MemoryLog::default()), HubConfig::default())
     }
 
-    /// Answers a request for a WebSocket with a 101, or says why not. The response
-    /// has no body and must be sent as it is; the connection then lives in a task
-    /// of its own.
+    /// Answers a request for a WebSocket with a 101 (over HTTP/2, with the feature `http2`, an
+    /// extended CONNECT with a 200), or says why not. The response has no body and must be
+    /// sent as it is; the connection then lives in a task of its own.
     ///
     /// From the moment of this call on, every event that is published reaches the
     /// client. Query parameters and headers are read as [`Subscription`] says.
@@ -118,7 +130,7 @@ impl ConnectionManager {
         peer: SocketAddr,
     ) -> Result<Response<()>, HandshakeError> {
         let hub = &self.hub;
-        let (response, websocket) = handshake::upgrade(request, &hub.config.allowed_origins)?;
+        let (response, pending) = handshake::upgrade(request, &hub.config.allowed_origins)?;
         if self.is_draining() {
             return Err(HandshakeError::draining());
         }
@@ -157,9 +169,10 @@ impl ConnectionManager {
         )]
         tokio::spawn(live(
             Arc::clone(hub),
-            websocket,
+            pending,
             beginning,
             membership,
+            request.extensions_mut().remove(),
             stoat_correlation::current(),
         ));
         Ok(response)
@@ -293,9 +306,10 @@ impl fmt::Debug for ConnectionManager {
 /// The life of a connection, from its 101 on.
 async fn live(
     hub: Arc<Hub>,
-    websocket: HyperWebsocket,
+    pending: Pending,
     beginning: Beginning,
     membership: Membership,
+    held: Option<Held>,
     correlation_id: Option<CorrelationId>,
 ) {
     let id = membership.member.id;
@@ -304,7 +318,7 @@ async fn live(
     // Boxed, so that its state goes with it.
     let upgraded = Box::pin(timeout(
         hub.config.handshake_timeout,
-        handshake::complete(websocket),
+        handshake::complete(pending),
     ))
     .await;
     let reason = match upgraded {
@@ -313,6 +327,7 @@ async fn live(
     };
     tracing::debug!(connection = %id, correlation_id, reason = reason.as_str(), "disconnected");
     membership.end(reason);
+    drop(held);
 }
 
 /// Sends the heartbeats, and lets the log forget what is too old.
