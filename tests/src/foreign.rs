@@ -46,6 +46,13 @@ impl Foreign {
         Self::start(&python, &python, "clients.py", server, target, count).await
     }
 
+    /// As [`Foreign::python`], over TLS, where the certificate in this file is trusted.
+    pub async fn python_trusting(file: &Path, server: &Server, target: &str) -> Self {
+        let python = binary::workspace().join(".tools/venv/bin/python");
+        let env = [("SSL_CERT_FILE", file)];
+        Self::start_with(&env, &python, &python, "clients.py", server, target, 1).await
+    }
+
     /// So many clients of Node's `ws`.
     pub async fn node(server: &Server, target: &str, count: usize) -> Self {
         let module = clients().join("node_modules/ws");
@@ -68,6 +75,18 @@ impl Foreign {
         target: &str,
         count: usize,
     ) -> Self {
+        Self::start_with(&[], needed, program, script, server, target, count).await
+    }
+
+    async fn start_with(
+        env: &[(&str, &Path)],
+        needed: &Path,
+        program: &Path,
+        script: &str,
+        server: &Server,
+        target: &str,
+        count: usize,
+    ) -> Self {
         assert!(
             needed.exists(),
             "{} is missing: run `cargo xtask setup`",
@@ -75,9 +94,13 @@ impl Foreign {
         );
         let mut child = Command::new(program)
             .arg(clients().join(script))
-            .arg(format!("ws://{}{target}", server.address()))
+            .arg(format!(
+                "{}{target}",
+                server.url().replacen("http", "ws", 1)
+            ))
             .arg(count.to_string())
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

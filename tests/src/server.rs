@@ -121,6 +121,7 @@ pub fn keep(stream: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHand
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    scheme: &'static str,
     log: Arc<Mutex<String>>,
     stdout: mpsc::Receiver<String>,
     readers: Vec<JoinHandle<()>>,
@@ -159,16 +160,23 @@ impl Server {
         let mut server = Server {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            scheme: "http",
             log,
             stdout: first_line,
             readers: vec![log_reader, stdout_reader],
         };
         let line = server.stdout.recv_timeout(DEADLINE);
-        server.address = line
-            .as_deref()
-            .ok()
-            .and_then(|line| line.strip_prefix("listening on http://"))
-            .and_then(|address| address.parse().ok())
+        let said = line.as_deref().unwrap_or_default();
+        let url = said
+            .strip_prefix("listening on ")
+            .and_then(|url| url.split_once("://"));
+        let place = match url {
+            Some(("http", address)) => Some(("http", address)),
+            Some(("https", address)) => Some(("https", address)),
+            _ => None,
+        };
+        (server.scheme, server.address) = place
+            .and_then(|(scheme, address)| Some((scheme, address.parse().ok()?)))
             .unwrap_or_else(|| {
                 panic!("expected `listening on http://ADDR:PORT` in time, got {line:?}")
             });
@@ -180,9 +188,9 @@ impl Server {
         self.address
     }
 
-    /// `http://ADDR:PORT`.
+    /// `http://ADDR:PORT`, or with `https` where it speaks TLS.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// What it has logged so far.

@@ -12,6 +12,7 @@ use super::crowd::Crowd;
 use super::gate::Gate;
 use super::health::Health;
 use super::metrics::Metrics;
+use super::tls::Tls;
 use crate::settings::Settings;
 
 /// The state of one server.
@@ -21,6 +22,7 @@ pub(super) struct App {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) limits: Limits,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) crowd: Arc<Crowd>,
     /// For answers that wait to be taken.
     pub(super) budget: Budget,
@@ -41,12 +43,18 @@ pub(super) struct Limits {
     pub(super) head_timeout: Duration,
     /// For a client to take an answer.
     pub(super) answer_timeout: Duration,
+    /// For pings of HTTP/2.
+    pub(super) ping_interval: Duration,
+    pub(super) pong_timeout: Duration,
 }
 
 impl App {
     /// # Errors
     /// A mistake in the table of metrics.
-    pub(super) fn new(settings: &Settings) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(
+        settings: &Settings,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, prometheus::Error> {
         let log = MemoryLog::builder()
             .retention(Retention {
                 events: settings.ws_replay_buffer_size,
@@ -65,7 +73,10 @@ impl App {
                 body_timeout: settings.body_timeout,
                 head_timeout: settings.handshake_timeout,
                 answer_timeout: settings.ws_write_timeout,
+                ping_interval: settings.ws_ping_interval,
+                pong_timeout: settings.ws_pong_timeout,
             },
+            tls,
             crowd: Arc::new(Crowd::new(
                 settings.max_connections,
                 settings.max_connections_per_ip,

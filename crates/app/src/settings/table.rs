@@ -1,10 +1,11 @@
 //! The table that defines every setting once.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{
-    Count, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
+    Count, File, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
     TraceFormat,
 };
 use super::layers::Layers;
@@ -44,8 +45,6 @@ pub(super) const UNSUPPORTED: &[&str] = &[
     "trusted_proxies",
     "tokens",
     "jwt",
-    "tls_cert",
-    "tls_key",
     "log_dir",
     "log_max_events",
     "log_max_bytes",
@@ -135,6 +134,10 @@ settings! {
         "How long a repeated Idempotency-Key gets the first answer";
     allowed_origins: Vec<Origin> = Origins, default "", open,
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
+    tls_cert: Option<PathBuf> = File, default "", open,
+        "PEM file with the certificate and its chain, for https and wss; read again on SIGHUP";
+    tls_key: Option<PathBuf> = File, default "", open,
+        "PEM file with the private key of tls_cert";
     allow_anonymous: bool = Switch, default "false", open,
         "Listen on an address that others can reach although no token is configured";
     log_format: LogFormat = TraceFormat, default "auto", open,

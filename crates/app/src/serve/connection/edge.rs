@@ -129,6 +129,18 @@ impl<S> Edge<S> {
             sniffs: true,
         }
     }
+
+    /// A stream of which these bytes were read already, and that is not looked at any more.
+    pub(super) fn passing(stream: S, held: Vec<u8>) -> Self {
+        let shared = Shared::new(Instant::now());
+        shared.state().ledger = Ledger::open();
+        Self {
+            stream: Some(stream),
+            shared: Arc::new(shared),
+            held,
+            sniffs: false,
+        }
+    }
 }
 
 /// Takes the plain TCP stream out of an upgrade, with what was read of it.
@@ -263,8 +275,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Edge<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let edge = self.get_mut();
-        if edge.shared.refused().is_some() {
-            // Our own answer is still to be written.
+        if edge.shared.state().goes_on() {
             return Poll::Ready(Ok(()));
         }
         let stream = edge.stream.as_mut().ok_or_else(gone)?;
@@ -273,6 +284,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Edge<S> {
 }
 
 impl State {
+    /// The stream is needed when the library is done with it.
+    fn goes_on(&self) -> bool {
+        self.refused.is_some() || self.http2.is_some()
+    }
+
     /// How many of the bytes to write are ours. Of those that are not it only takes the status.
     fn ours(&mut self, bytes: &[IoSlice<'_>]) -> usize {
         if self.refused.is_some() {

@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::edge::{Edge, Shared, Turn, take_tcp};
-use super::{Client, HEAD_BYTES, refusal};
+use super::{Client, HEAD_BYTES, http2, refusal};
 use crate::serve::answer::Answer;
 use crate::serve::app::Limits;
 use crate::serve::router;
 
-/// Serves the connection until it ends or is upgraded.
+/// Serves the connection until it ends or is upgraded; as HTTP/2, if the client begins with that.
 ///
 /// A head that is late or malformed is answered, and ends it; so does an answer that the client
 /// does not take in time, and a pause between two requests that is as long as a head may take.
@@ -68,8 +68,15 @@ where
     let Some(stream) = shared.take_stream() else {
         return;
     };
-    if shared.take_http2().is_some() {
-        // Not spoken here.
+    if let Some(begun) = shared.take_http2() {
+        let client = Client {
+            app,
+            peer,
+            accepted,
+            stopping,
+        };
+        // Boxed, so that the common case does not carry its state.
+        Box::pin(http2::serve(client, Edge::passing(stream, begun))).await;
         return;
     }
     let problem = match (shared.refused(), end) {

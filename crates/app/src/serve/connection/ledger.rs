@@ -33,6 +33,14 @@ enum At {
 }
 
 impl Ledger {
+    /// All is ours.
+    pub(super) fn open() -> Self {
+        Self {
+            at: At::Open,
+            ..Self::default()
+        }
+    }
+
     /// An answer was given, with a body of so many bytes on the wire. `None` for one that
     /// cannot be told, or that ends HTTP: all that follows is taken for ours.
     pub(super) fn expect(&mut self, body: Option<u64>) {

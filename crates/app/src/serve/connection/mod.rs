@@ -1,22 +1,26 @@
-//! One connection: requests over HTTP/1, until it ends or becomes a WebSocket.
+//! One connection: TLS where it is wanted, then HTTP/1 or HTTP/2, until it ends or is a WebSocket.
 
 mod edge;
 mod http1;
+mod http2;
 mod ledger;
-mod refusal;
+pub(super) mod refusal;
+mod streams;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::app::App;
-use super::crowd::Place;
+use super::crowd::{Overflow, Place};
+use super::tls::HTTP2;
 
 /// The most memory for the head of a request, and for the part of an answer that is on its way.
-const HEAD_BYTES: usize = 16 << 10;
+pub(super) const HEAD_BYTES: usize = 16 << 10;
 
 /// Where a connection comes from, and what it is served with.
 struct Client {
@@ -41,8 +45,41 @@ pub(super) async fn serve(
         accepted: Instant::now(),
         stopping,
     };
-    if let Some(overflow) = place.overflow() {
-        refusal::send(&client.app, peer, stream, refusal::overflow(overflow)).await;
+    let overflow = place.overflow();
+    let Some(tls) = client.app.tls.as_ref().map(|tls| tls.acceptor()) else {
+        serve_http1(client, stream, overflow).await;
+        return;
+    };
+    let deadline = client.accepted + client.app.limits.head_timeout;
+    // Boxed, so that its state goes with it.
+    let stream = match Box::pin(timeout_at(deadline, tls.accept(stream))).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "no TLS came about");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "no TLS came about in time");
+            return;
+        }
+    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    match overflow {
+        // Without the requests to answer there is nothing to say.
+        Some(_) if is_http2 => {}
+        None if is_http2 => http2::serve(client, stream).await,
+        _ => serve_http1(client, stream, overflow).await,
+    }
+}
+
+/// Serves a stream on which the client is to begin with HTTP/1, or turns it away.
+async fn serve_http1<S>(client: Client, stream: S, overflow: Option<Overflow>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if let Some(overflow) = overflow {
+        let problem = refusal::overflow(overflow);
+        refusal::send(&client.app, client.peer, stream, problem).await;
     } else {
         http1::serve(client, stream).await;
     }

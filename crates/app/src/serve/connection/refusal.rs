@@ -32,7 +32,7 @@ pub(super) fn late() -> Problem {
 }
 
 /// The head is nothing that the HTTP library takes, for which it would answer with `status`.
-pub(super) fn malformed(status: u16) -> Problem {
+pub(in crate::serve) fn malformed(status: u16) -> Problem {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let detail = match status {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {

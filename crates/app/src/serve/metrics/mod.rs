@@ -145,6 +145,7 @@ pub(super) fn method_label(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
         _ => OTHER,
     }
 }
