@@ -173,6 +173,39 @@ async fn an_answer_that_is_not_taken_is_given_up() {
     );
 }
 
+#[tokio::test]
+async fn bodies_that_do_not_end_share_a_bounded_memory() {
+    let server = Server::start(&["--body-timeout", "1h"]);
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 1048576\r\n\r\n",
+        server.address()
+    );
+    let part = [head.as_bytes(), &[b' '; 1_000_000]].concat();
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        let mut connection = Connection::open(server.address()).await;
+        connection.write(&part).await;
+        held.push(connection);
+    }
+    // Small ones are not affected, large ones are told to come back.
+    server.publish(r#"{"type":"a"}"#).await;
+    let answers = held.iter_mut().map(|one| Box::pin(one.response(false)));
+    let (response, ..) = futures_util::future::select_all(answers).await;
+    response.problem(503);
+    assert_eq!(response.header("retry-after"), Some("5"));
+    drop(held);
+    let large = format!(
+        r#"{{"type":"a","payload":{{"x":"{}"}}}}"#,
+        "x".repeat(60_000)
+    );
+    eventually("room for a large one", async || {
+        let response = Request::publish(large.as_str()).send(&server).await;
+        (response.status == 201).then_some(())
+    })
+    .await;
+}
+
 async fn open_files(server: &Server) -> f64 {
     let metrics = server.metrics().await;
     metrics.value("process_open_fds", &[]).expect("a gauge")

@@ -57,6 +57,10 @@ async fn all_routes(mut client: Http2) {
         );
         assert!(head["x-correlation-id"].is_string());
     }
+    let stream = client.open("HEAD", "/health/live", &[], true).await;
+    let (head, body) = client.answer(stream).await;
+    assert_eq!((&head[":status"], body), (&"200".into(), Vec::new()));
+    assert_ne!(head["content-length"], "0");
     let fields = [
         ("content-type", "application/json"),
         ("x-correlation-id", "mine"),
@@ -324,4 +328,27 @@ async fn there_are_only_so_many_requests_at_a_time() {
         client.send(stream, br#"{"type":"a"}"#, true).await;
         assert_eq!(client.answer(stream).await.0[":status"], "201");
     }
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_ends_the_connection() {
+    let server = Server::start(&[]);
+    let mut client = Http2::connect(&server, None).await;
+    client.get("/health/live").await;
+    // HEADERS without END_HEADERS, and CONTINUATION frames of 16 KiB of one field's text.
+    let mut flood = vec![0, 0, 3, 1, 1, 0, 0, 0, 101, 0x82, 0x84, 0x87];
+    for _ in 0..100 {
+        flood.extend([0, 0x40, 0, 9, 0, 0, 0, 0, 101]);
+        // A new field `x` with a value of 127 bytes.
+        let field = [&[0, 1, b'x', 0x7f, 0][..], &[b'y'; 127]].concat();
+        flood.extend(field.iter().cycle().take(0x4000));
+    }
+    client.raw(&flood).await;
+    client
+        .until("the end", |said| {
+            said["goaway"].as_u64().is_some_and(|code| code > 0) || said["closed"] == true
+        })
+        .await;
+    let live = stoat_tests::Request::get("/health/live");
+    assert_eq!(live.send(&server).await.status, 200);
 }

@@ -15,6 +15,11 @@ use super::metrics::Metrics;
 use super::tls::Tls;
 use crate::settings::Settings;
 
+/// The most memory of all answers of more than 16 KiB that are not taken yet.
+const ANSWER_BYTES: usize = 64 << 20;
+/// The most memory of all bodies of more than 16 KiB, or twice `max_body` where that is more.
+const BODY_BYTES: usize = 64 << 20;
+
 /// The state of one server.
 #[derive(Debug)]
 pub(super) struct App {
@@ -25,7 +30,9 @@ pub(super) struct App {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) crowd: Arc<Crowd>,
     /// For answers that wait to be taken.
-    pub(super) budget: Budget,
+    pub(super) answers: Budget,
+    /// For bodies of requests that are read or worked on.
+    pub(super) bodies: Budget,
     /// Publishes from their head to their answer.
     pub(super) publishes: Gate,
     /// Requests of any kind.
@@ -81,7 +88,8 @@ impl App {
                 settings.max_connections,
                 settings.max_connections_per_ip,
             )),
-            budget: Budget::new(),
+            answers: Budget::new(ANSWER_BYTES),
+            bodies: Budget::new(BODY_BYTES.max(settings.max_body * 2)),
             publishes: Gate::new(),
             requests: Gate::new(),
             connections: Gate::new(),

@@ -25,7 +25,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let cursor = app.cursor();
     let on_demand = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
-    let mut body = RequestBody::new(incoming, on_demand);
+    let mut body = RequestBody::new(incoming, on_demand, app.bodies.clone());
     let (method, version) = (head.method.clone(), head.version);
     let (route, outcome) = match Route::find(head.uri.path()) {
         _ if is_too_large(&head) => ("other", Err(head_too_large())),
@@ -37,8 +37,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     };
     body.leave();
 
-    let answer = outcome.unwrap_or_else(Problem::into_answer);
-    let mut answer = app.budget.count(answer).await;
+    let mut answer = outcome.unwrap_or_else(Problem::into_answer);
     let status = answer.status();
     let headers = answer.headers_mut();
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -159,8 +158,15 @@ async fn serve(
             let published = publish::publish(app, &head, body).await?;
             Ok(with_cursor_now(app, published))
         }
-        Route::Events if reads => events(app, &head).await,
-        Route::Connections if reads => connections::list(&app.hub).await,
+        Route::Events if reads => {
+            let room = app.answers.reserve(history::MOST_BYTES).await?;
+            Ok(room.hold(events(app, &head).await?).await)
+        }
+        Route::Connections if reads => {
+            let most = app.hub.active_connections() * connections::MOST_BYTES_EACH;
+            let room = app.answers.reserve(most).await?;
+            Ok(room.hold(connections::list(&app.hub).await?).await)
+        }
         Route::Connection(id) if head.method == Method::DELETE => connections::close(&app.hub, &id),
         Route::Live if reads => app.health.live(),
         Route::Ready if reads => app.health.ready(),

@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::Method;
+use http::header::CONTENT_LENGTH;
+use hyper::body::Body as _;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -17,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Client;
 use super::streams::{Due, Streams};
+use crate::serve::answer::Answer;
 use crate::serve::router;
 
 /// Requests, WebSockets included, at a time.
@@ -55,13 +58,17 @@ where
         CorrelationService::new(service_fn(move |mut request: http::Request<_>| {
             let (app, streams) = (Arc::clone(&app), Arc::clone(&streams));
             let working = streams.begin();
+            let is_head = request.method() == Method::HEAD;
             if request.method() == Method::CONNECT {
                 let held = Held(Arc::new(streams.begin()));
                 request.extensions_mut().insert(held);
             }
             async move {
                 let answer = router::answer(&app, request, peer).await;
-                let answer = streams.give(answer).await;
+                let answer = match is_head {
+                    true => without_body(answer),
+                    false => streams.give(answer).await,
+                };
                 drop(working);
                 Ok::<_, Infallible>(answer)
             }
@@ -116,6 +123,15 @@ where
             }
         }
     }
+}
+
+/// The library leaves it to us to send no body in answer to HEAD.
+fn without_body(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    Answer::from_parts(head, Default::default())
 }
 
 /// Spawns what the library wants to run beside the connection.
