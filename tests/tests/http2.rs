@@ -249,15 +249,11 @@ async fn a_head_over_the_bound_is_answered() {
 
 #[tokio::test]
 async fn a_client_that_does_not_do_its_part_is_cut_off() {
-    let server = Server::start(&[
-        "--handshake-timeout",
-        "500ms",
-        "--ws-write-timeout",
-        "500ms",
-    ]);
     // It asks for nothing.
+    let server = Server::start(&["--handshake-timeout", "500ms"]);
     Http2::connect(&server, None).await.closed().await;
     // It does not take an answer.
+    let server = Server::start(&["--ws-write-timeout", "500ms"]);
     let filler = "x".repeat(60_000);
     let event = format!(r#"{{"type":"a","payload":{{"x":"{filler}"}}}}"#);
     server.publish(&event).await;

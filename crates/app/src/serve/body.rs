@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::budget::{Budget, Room};
+use super::budget::Room;
 use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, INCOMPLETE_BODY, Problem};
 
 /// The most that is read and thrown away of a body that nobody wanted.
@@ -22,20 +22,18 @@ pub(super) struct RequestBody {
     read_to_end: bool,
     /// The client waits for a `100 Continue` before it sends anything.
     on_demand: bool,
-    budget: Budget,
     /// For what was read, until the request is answered.
     room: Room,
 }
 
 impl RequestBody {
-    /// What is read counts in the budget until this is dropped or [left](Self::leave).
-    pub(super) fn new(incoming: Incoming, on_demand: bool, budget: Budget) -> Self {
+    /// What is read counts in the room until this is dropped or [left](Self::leave).
+    pub(super) fn new(incoming: Incoming, on_demand: bool, room: Room) -> Self {
         Self {
             incoming,
             read_to_end: false,
             on_demand,
-            budget,
-            room: Room::default(),
+            room,
         }
     }
 
@@ -73,8 +71,7 @@ impl RequestBody {
                 return Err(too_large(max));
             }
             let needed = whole.len() + data.len();
-            let grown = self.budget.grow(&mut self.room, needed).await;
-            grown.map_err(Problem::close)?;
+            self.room.grow(needed).await.map_err(Problem::close)?;
             whole.extend_from_slice(&data);
         }
         self.read_to_end = true;

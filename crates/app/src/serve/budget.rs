@@ -1,6 +1,8 @@
 //! Bounds on the memory of what passes through, all requests together.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,74 +20,121 @@ use super::problem::{Kind, Problem};
 const UNIT: usize = 16 << 10;
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// With so many addresses those that have no part any more are forgotten.
+const IDLE_SHARES: usize = 1024;
 
-/// Memory that large bodies share.
+/// Memory that large bodies share; one address gets half of it at most.
 #[derive(Clone, Debug)]
-pub(super) struct Budget {
-    units: Arc<Semaphore>,
-    most: usize,
+pub(super) struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    all: Arc<Semaphore>,
+    share: usize,
+    /// What is left for each address that has a part.
+    shares: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
 }
 
 /// A part of a [`Budget`], given back when this is dropped.
-#[derive(Debug, Default)]
-pub(super) struct Room(Option<OwnedSemaphorePermit>);
+#[derive(Debug)]
+pub(super) struct Room {
+    budget: Budget,
+    address: IpAddr,
+    part: Option<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    of_share: OwnedSemaphorePermit,
+    of_all: OwnedSemaphorePermit,
+}
 
 impl Budget {
     /// So many bytes.
     pub(super) fn new(bytes: usize) -> Self {
-        let most = bytes / UNIT;
-        Self {
-            units: Arc::new(Semaphore::new(most)),
-            most,
+        let share = bytes / UNIT / 2;
+        Self(Arc::new(Inner {
+            all: Arc::new(Semaphore::new(share * 2)),
+            share,
+            shares: Mutex::default(),
+        }))
+    }
+
+    /// No room yet.
+    pub(super) fn room(&self, address: IpAddr) -> Room {
+        Room {
+            budget: self.clone(),
+            address: address.to_canonical(),
+            part: None,
         }
     }
 
     /// Room for an answer of that size, before it is made; never for more than there is.
     ///
     /// # Errors
-    /// 503 where there is none for some seconds.
-    pub(super) async fn reserve(&self, bytes: usize) -> Result<Room, Problem> {
-        let mut room = Room::default();
-        self.grow(&mut room, bytes).await?;
+    /// As [`Room::grow`].
+    pub(super) async fn reserve(&self, address: IpAddr, bytes: usize) -> Result<Room, Problem> {
+        let mut room = self.room(address);
+        room.grow(bytes).await?;
         Ok(room)
     }
 
-    /// Makes the room large enough for so many bytes.
-    ///
-    /// # Errors
-    /// As [`reserve`](Self::reserve); the room stays as it is.
-    ///
-    /// # Cancel safety
-    /// Safe: nothing stays counted.
-    pub(super) async fn grow(&self, room: &mut Room, bytes: usize) -> Result<(), Problem> {
-        let wanted = units(bytes).min(self.most);
-        let missing = wanted.saturating_sub(room.units());
-        if missing == 0 {
-            return Ok(());
+    fn share(&self, address: IpAddr) -> Arc<Semaphore> {
+        let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if shares.len() >= IDLE_SHARES {
+            // Of the others something is in use.
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
         }
-        let more = Arc::clone(&self.units).acquire_many_owned(missing as u32);
-        let Ok(Ok(more)) = timeout(PATIENCE, more).await else {
-            let kind = Kind::plain(StatusCode::SERVICE_UNAVAILABLE);
-            let detail = "too many large requests or answers are under way";
-            return Err(Problem::new(kind, detail).retry_after(5));
-        };
-        match &mut room.0 {
-            Some(permit) => permit.merge(more),
-            None => room.0 = Some(more),
-        }
-        Ok(())
+        let share = shares.entry(address);
+        Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(self.0.share))))
     }
 }
 
 impl Room {
+    /// Makes the room large enough for so many bytes.
+    ///
+    /// # Errors
+    /// 503 where there is not enough left for some seconds; the room stays as it is.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing stays counted.
+    pub(super) async fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+        let wanted = units(bytes).min(self.budget.0.share);
+        let missing = wanted.saturating_sub(self.units()) as u32;
+        if missing == 0 {
+            return Ok(());
+        }
+        let share = self.budget.share(self.address);
+        let all = Arc::clone(&self.budget.0.all);
+        let more = timeout(PATIENCE, async {
+            let of_share = share.acquire_many_owned(missing).await.ok()?;
+            let of_all = all.acquire_many_owned(missing).await.ok()?;
+            Some(Part { of_share, of_all })
+        });
+        let Ok(Some(more)) = more.await else {
+            let kind = Kind::plain(StatusCode::SERVICE_UNAVAILABLE);
+            let detail = "too many large requests or answers are under way";
+            return Err(Problem::new(kind, detail).retry_after(5));
+        };
+        match &mut self.part {
+            Some(part) => {
+                part.of_share.merge(more.of_share);
+                part.of_all.merge(more.of_all);
+            }
+            None => self.part = Some(more),
+        }
+        Ok(())
+    }
+
     /// The answer, which takes as much of the room as it needs, until its last byte is handed on
     /// or thrown away.
     pub(super) async fn hold(mut self, answer: Answer) -> Answer {
         let (head, body) = answer.into_parts();
         let needed = units(body.size_hint().lower() as usize);
         let surplus = self.units().saturating_sub(needed);
-        if let Some(permit) = &mut self.0 {
-            drop(permit.split(surplus));
+        if let Some(part) = &mut self.part {
+            drop(part.of_share.split(surplus));
+            drop(part.of_all.split(surplus));
         }
         if self.units() == 0 {
             return Answer::from_parts(head, body);
@@ -99,7 +148,8 @@ impl Room {
     }
 
     fn units(&self) -> usize {
-        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+        let part = self.part.as_ref();
+        part.map_or(0, |part| part.of_all.num_permits())
     }
 }
 
@@ -129,51 +179,72 @@ mod tests {
     use super::*;
 
     const ALL: usize = 4 << 20;
+    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+    const C: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 3));
 
     fn answer(bytes: usize) -> Answer {
         text(StatusCode::OK, "text/plain", vec![b'x'; bytes])
     }
 
-    async fn refused(budget: &Budget, bytes: usize) {
-        let problem = budget.reserve(bytes).await.unwrap_err().into_answer();
-        assert_eq!(problem.status(), 503);
-        assert_eq!(problem.headers()["retry-after"], "5");
+    async fn refused(budget: &Budget, address: IpAddr, bytes: usize) {
+        let problem = budget.reserve(address, bytes).await.unwrap_err();
+        let answer = problem.into_answer();
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "5");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_holds_what_it_needs_until_it_is_gone() {
         let budget = Budget::new(ALL);
-        let all = budget.reserve(ALL * 2).await.unwrap();
-        refused(&budget, UNIT + 1).await;
-        assert!(budget.reserve(UNIT).await.is_ok());
+        let half = budget.reserve(A, ALL * 2).await.unwrap();
+        refused(&budget, A, UNIT + 1).await;
+        assert!(budget.reserve(A, UNIT).await.is_ok());
+        let other = budget.reserve(B, ALL).await.unwrap();
+        refused(&budget, C, UNIT + 1).await;
+        drop(other);
+        assert!(budget.reserve(C, ALL).await.is_ok());
 
-        let large = all.hold(answer(ALL - UNIT - 1)).await;
-        refused(&budget, UNIT + 1).await;
+        let large = half.hold(answer(ALL / 2 - UNIT - 1)).await;
+        refused(&budget, A, UNIT + 1).await;
         // hyper takes the bytes out and lets go of the body before they are written.
         let body = large.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(body.len(), ALL - UNIT - 1);
-        refused(&budget, UNIT + 1).await;
+        assert_eq!(body.len(), ALL / 2 - UNIT - 1);
+        refused(&budget, A, UNIT + 1).await;
         drop(body);
-        let all = budget.reserve(ALL).await.unwrap();
-        let small = all.hold(answer(UNIT)).await;
-        assert_eq!(budget.units.available_permits(), ALL / UNIT);
+        let half = budget.reserve(A, ALL).await.unwrap();
+        let small = half.hold(answer(UNIT)).await;
+        assert_eq!(budget.0.all.available_permits(), ALL / UNIT);
         drop(small);
     }
 
     #[tokio::test(start_paused = true)]
     async fn room_grows_as_a_body_comes() {
-        let budget = Budget::new(4 * UNIT);
-        let (mut one, mut other) = (Room::default(), Room::default());
-        budget.grow(&mut one, UNIT).await.unwrap();
+        let budget = Budget::new(8 * UNIT);
+        let (mut one, mut other) = (budget.room(A), budget.room(A));
+        one.grow(UNIT).await.unwrap();
         assert_eq!(one.units(), 0);
-        budget.grow(&mut one, 2 * UNIT).await.unwrap();
-        budget.grow(&mut one, 2 * UNIT).await.unwrap();
-        budget.grow(&mut other, 2 * UNIT).await.unwrap();
+        one.grow(2 * UNIT).await.unwrap();
+        one.grow(2 * UNIT).await.unwrap();
+        other.grow(2 * UNIT).await.unwrap();
         assert_eq!((one.units(), other.units()), (2, 2));
-        budget.grow(&mut one, 3 * UNIT).await.unwrap_err();
+        one.grow(3 * UNIT).await.unwrap_err();
         drop(other);
-        budget.grow(&mut one, 3 * UNIT).await.unwrap();
+        one.grow(3 * UNIT).await.unwrap();
         drop(one);
-        assert_eq!(budget.units.available_permits(), 4);
+        assert_eq!(budget.0.all.available_permits(), 8);
+    }
+
+    #[tokio::test]
+    async fn addresses_without_a_part_are_forgotten() {
+        let budget = Budget::new(ALL);
+        let held = budget.reserve(A, ALL).await.unwrap();
+        for n in 0..IDLE_SHARES as u32 * 3 {
+            let address = std::net::Ipv4Addr::from(0x0a00_0000 + n);
+            budget.reserve(address.into(), 2 * UNIT).await.unwrap();
+        }
+        let shares = budget.0.shares.lock().unwrap();
+        assert!(shares.len() <= IDLE_SHARES && shares.contains_key(&A));
+        drop(held);
     }
 }

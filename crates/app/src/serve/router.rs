@@ -25,7 +25,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let cursor = app.cursor();
     let on_demand = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
-    let mut body = RequestBody::new(incoming, on_demand, app.bodies.clone());
+    let mut body = RequestBody::new(incoming, on_demand, app.bodies.room(peer.ip()));
     let (method, version) = (head.method.clone(), head.version);
     let (route, outcome) = match Route::find(head.uri.path()) {
         _ if is_too_large(&head) => ("other", Err(head_too_large())),
@@ -159,12 +159,12 @@ async fn serve(
             Ok(with_cursor_now(app, published))
         }
         Route::Events if reads => {
-            let room = app.answers.reserve(history::MOST_BYTES).await?;
+            let room = app.answers.reserve(peer.ip(), history::MOST_BYTES).await?;
             Ok(room.hold(events(app, &head).await?).await)
         }
         Route::Connections if reads => {
             let most = app.hub.active_connections() * connections::MOST_BYTES_EACH;
-            let room = app.answers.reserve(most).await?;
+            let room = app.answers.reserve(peer.ip(), most).await?;
             Ok(room.hold(connections::list(&app.hub).await?).await)
         }
         Route::Connection(id) if head.method == Method::DELETE => connections::close(&app.hub, &id),
