@@ -348,3 +348,36 @@ async fn a_head_that_never_ends_ends_the_connection() {
     let live = stoat_tests::Request::get("/health/live");
     assert_eq!(live.send(&server).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_websocket_that_is_not_read_is_dropped() {
+    let server = Server::start(&["--ws-write-timeout", "500ms"]);
+    let mut client = Http2::connect_lazy(&server).await;
+    let stream = client.open_websocket("/ws", &[VERSION]).await;
+    assert_eq!(client.head(stream).await[":status"], "200");
+    let filler = "x".repeat(60_000);
+    for _ in 0..5 {
+        let event = format!(r#"{{"type":"a","payload":{{"x":"{filler}"}}}}"#);
+        server.publish(&event).await;
+    }
+    server.connected(0).await;
+    let metrics = server.metrics().await;
+    let labels = [("reason", "write_timeout")];
+    let dropped = metrics.value("stoat_ws_disconnects_total", &labels);
+    assert_eq!(dropped, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_stuck_does_not_keep_the_connection() {
+    let server = Server::start(&["--ws-pong-timeout", "500ms"]);
+    let mut client = Http2::connect_lazy(&server).await;
+    let stream = client.open_websocket("/ws", &[VERSION]).await;
+    assert_eq!(client.head(stream).await[":status"], "200");
+    let filler = "x".repeat(60_000);
+    let event = format!(r#"{{"type":"a","payload":{{"x":"{filler}"}}}}"#);
+    for _ in 0..3 {
+        server.publish(&event).await;
+    }
+    client.closed().await;
+    server.connected(0).await;
+}

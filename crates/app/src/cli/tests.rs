@@ -114,7 +114,7 @@ fn a_negative_number_reaches_the_settings() {
 #[test]
 fn flags_of_later_versions_are_named_as_such() {
     for line in [
-        &["--jwt", "x"][..],
+        &["--log-dir", "x"][..],
         &["--tokens"],
         &["serve", "--nats-url=x"],
     ] {

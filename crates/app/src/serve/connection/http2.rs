@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Client;
 use super::streams::{Due, Streams};
 use crate::serve::answer::Answer;
+use crate::serve::app::Limits;
 use crate::serve::router;
 
 /// Requests, WebSockets included, at a time.
@@ -40,7 +41,7 @@ const FAULTS: usize = 100;
 /// Serves the connection until it ends.
 ///
 /// It ends when there is no request in time, an answer is not taken in time, or pings are not
-/// answered; one without requests and WebSockets is told to go away.
+/// answered; one without requests and WebSockets is told to go away, and cut off if it stays.
 pub(super) async fn serve<S>(client: Client, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -88,13 +89,14 @@ where
         .keep_alive_timeout(limits.pong_timeout)
         .enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut told = false;
+    let shortest = limits.head_timeout.min(limits.answer_timeout);
+    let shortest = shortest.min(limits.pong_timeout);
+    let mut told = None;
     loop {
-        let soonest = Instant::now() + limits.head_timeout.min(limits.answer_timeout);
-        let look = match streams.due(&limits) {
-            Some((deadline, due)) if !(told && due == Due::GoAway) => deadline.min(soonest),
-            _ => soonest,
-        };
+        // Nothing wakes the task when a deadline changes, but a new one is not sooner than this.
+        let soonest = Instant::now() + shortest;
+        let due = due(&streams, &limits, told);
+        let look = due.map_or(soonest, |(deadline, _)| deadline.min(soonest));
         // No order matters here: each branch leads to the end on its own.
         tokio::select! {
             ended = connection.as_mut() => {
@@ -104,24 +106,33 @@ where
                 return;
             }
             // An error means that the server is gone, which is a reason to stop too.
-            _ = stopping.wait_for(|stopping| *stopping), if !told => {
-                told = true;
+            _ = stopping.wait_for(|stopping| *stopping), if told.is_none() => {
+                told = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
             }
-            () = sleep_until(look) => match streams.due(&limits) {
-                Some((deadline, due)) if deadline <= Instant::now() => {
-                    if due == Due::Drop {
-                        tracing::debug!(%peer, "connection dropped: the client does not do its part");
-                        return;
-                    }
-                    if !told {
-                        told = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
+            () = sleep_until(look) => match self::due(&streams, &limits, told) {
+                Some((deadline, Due::Drop)) if deadline <= Instant::now() => {
+                    tracing::debug!(%peer, "connection dropped: the client does not do its part");
+                    return;
+                }
+                Some((deadline, Due::GoAway)) if deadline <= Instant::now() => {
+                    told = Some(Instant::now());
+                    connection.as_mut().graceful_shutdown();
                 }
                 _ => {}
             }
         }
+    }
+}
+
+/// What is to happen, and when. A client that was told to go away, and has nothing to stay for,
+/// gets as long again.
+fn due(streams: &Streams, limits: &Limits, told: Option<Instant>) -> Option<(Instant, Due)> {
+    match (streams.due(limits)?, told) {
+        ((deadline, Due::GoAway), Some(told)) => {
+            Some((deadline.max(told) + limits.pong_timeout, Due::Drop))
+        }
+        (due, _) => Some(due),
     }
 }
 
