@@ -85,7 +85,7 @@ where
         (None, End::BrokenOff) => refusal::malformed(400),
         (None, End::Over) => return,
     };
-    refusal::send(&app, peer, stream, problem).await;
+    Box::pin(refusal::send(&app, peer, stream, problem)).await;
 }
 
 /// How HTTP ended on a connection.

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use super::app::App;
 use super::crowd::{Overflow, Place};
@@ -46,13 +47,22 @@ pub(super) async fn serve(
         stopping,
     };
     let overflow = place.overflow();
-    let Some(tls) = client.app.tls.as_ref().map(|tls| tls.acceptor()) else {
-        serve_http1(client, stream, overflow).await;
-        return;
-    };
+    // Boxed are all but the most common case, which would carry their state.
+    match client.app.tls.as_ref().map(|tls| tls.acceptor()) {
+        Some(acceptor) => Box::pin(serve_tls(client, acceptor, stream, overflow)).await,
+        None => serve_http1(client, stream, overflow).await,
+    }
+}
+
+async fn serve_tls(
+    client: Client,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    overflow: Option<Overflow>,
+) {
+    let peer = client.peer;
     let deadline = client.accepted + client.app.limits.head_timeout;
-    // Boxed, so that its state goes with it.
-    let stream = match Box::pin(timeout_at(deadline, tls.accept(stream))).await {
+    let stream = match timeout_at(deadline, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "no TLS came about");
@@ -67,7 +77,7 @@ pub(super) async fn serve(
     match overflow {
         // Without the requests to answer there is nothing to say.
         Some(_) if is_http2 => {}
-        None if is_http2 => http2::serve(client, stream).await,
+        None if is_http2 => Box::pin(http2::serve(client, stream)).await,
         _ => serve_http1(client, stream, overflow).await,
     }
 }
@@ -77,10 +87,10 @@ async fn serve_http1<S>(client: Client, stream: S, overflow: Option<Overflow>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    if let Some(overflow) = overflow {
-        let problem = refusal::overflow(overflow);
-        refusal::send(&client.app, client.peer, stream, problem).await;
-    } else {
-        http1::serve(client, stream).await;
+    match overflow.map(refusal::overflow) {
+        Some(problem) => {
+            Box::pin(refusal::send(&client.app, client.peer, stream, problem)).await;
+        }
+        None => http1::serve(client, stream).await,
     }
 }
