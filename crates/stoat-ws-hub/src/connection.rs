@@ -23,7 +23,7 @@ pub(crate) use batch::Batch;
 pub(crate) use line::Line;
 use session::Session;
 use transport::Transport;
-pub use transport::{TakeTcp, Taken};
+pub use transport::{Held, TakeTcp, Taken};
 
 use crate::DisconnectReason;
 use crate::heartbeat::BeatWatch;
@@ -47,6 +47,8 @@ pub(crate) struct Beginning {
     pub(crate) beat_seen: u64,
     /// How to take the TCP stream out, where the server says so.
     pub(crate) take_tcp: Option<TakeTcp>,
+    /// What to keep for the server.
+    pub(crate) held: Option<Held>,
 }
 
 /// Serves an upgraded connection until it ends, and says why it did.
@@ -56,9 +58,9 @@ pub(crate) async fn serve(
     hub: &Arc<Hub>,
 ) -> DisconnectReason {
     match start(upgraded, beginning, hub) {
-        Started::Line(line, member) => line::serve(line, &member, hub).await,
-        Started::Stream(served) => served.await,
-        Started::Gone => DisconnectReason::HandshakeFailed,
+        Some(Started::Line(line, member)) => line::serve(line, &member, hub).await,
+        Some(Started::Stream(served)) => served.await,
+        None => DisconnectReason::HandshakeFailed,
     }
 }
 
@@ -67,12 +69,10 @@ enum Started {
     Line(Arc<Line>, Arc<Member>),
     /// Boxed, so that the common case does not carry its state.
     Stream(Pin<Box<dyn Future<Output = DisconnectReason> + Send>>),
-    /// There is no stream.
-    Gone,
 }
 
-/// Makes the session. Not `async`: the task would hold on to what is moved here.
-fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
+/// Makes the session; `None` where the stream is gone. Not `async`: the task would hold on to what is moved here.
+fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Option<Started> {
     let Beginning {
         member,
         gap,
@@ -80,21 +80,24 @@ fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
         beats,
         beat_seen,
         take_tcp,
+        held,
     } = beginning;
     let mut session = Session::new(Arc::clone(&member), gap, beat_seen, &hub.config, now());
-    match Transport::new(upgraded, take_tcp, hub.config.max_unsent) {
-        None => Started::Gone,
-        Some(Transport::Tcp(stream, read_too_far)) => {
+    let transport = Transport::new(upgraded, take_tcp, hub.config.max_unsent)?;
+    Some(match transport {
+        Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());
             Started::Line(Arc::new(Line::new(stream, session, hub)), member)
         }
-        Some(Transport::Other(io)) => {
-            let hub = Arc::clone(hub);
-            Started::Stream(Box::pin(stream::serve(
-                io, session, member, head, beats, hub,
-            )))
+        Transport::Other(io) => {
+            let served = stream::serve(io, session, member, head, beats, Arc::clone(hub));
+            Started::Stream(Box::pin(async move {
+                let reason = served.await;
+                drop(held);
+                reason
+            }))
         }
-    }
+    })
 }
 
 /// How a connection ended.

@@ -13,9 +13,9 @@ mod subscribe;
 
 pub use close::DisconnectReason;
 pub use config::HubConfig;
-pub use connection::{TakeTcp, Taken};
+pub use connection::{Held, TakeTcp, Taken};
 pub use handshake::{HandshakeError, RejectReason};
-pub use manager::{CURSOR_HEADER, ConnectionManager, Held};
+pub use manager::{CURSOR_HEADER, ConnectionManager};
 pub use registry::{ConnectionId, ConnectionInfo};
 pub use stats::{Histogram, HubStats};
 pub use subscribe::{InvalidSubscription, Subscription};

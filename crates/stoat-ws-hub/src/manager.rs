@@ -1,6 +1,5 @@
 //! The connection manager: the hub's front.
 
-use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,17 +52,6 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct ConnectionManager {
     hub: Arc<Hub>,
-}
-
-/// Something of the server's that the hub keeps for as long as the connection lives, such as a
-/// place in a count; the server puts it into the extensions of a request.
-#[derive(Clone)]
-pub struct Held(pub Arc<dyn Any + Send + Sync>);
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").finish_non_exhaustive()
-    }
 }
 
 /// What the manager, its connections and its housekeeping share.
@@ -162,6 +150,7 @@ impl ConnectionManager {
             beats,
             beat_seen,
             take_tcp: request.extensions_mut().remove(),
+            held: request.extensions_mut().remove(),
         };
         #[expect(
             clippy::disallowed_methods,
@@ -172,7 +161,6 @@ impl ConnectionManager {
             pending,
             beginning,
             membership,
-            request.extensions_mut().remove(),
             stoat_correlation::current(),
         ));
         Ok(response)
@@ -309,7 +297,6 @@ async fn live(
     pending: Pending,
     beginning: Beginning,
     membership: Membership,
-    held: Option<Held>,
     correlation_id: Option<CorrelationId>,
 ) {
     let id = membership.member.id;
@@ -327,7 +314,6 @@ async fn live(
     };
     tracing::debug!(connection = %id, correlation_id, reason = reason.as_str(), "disconnected");
     membership.end(reason);
-    drop(held);
 }
 
 /// Sends the heartbeats, and lets the log forget what is too old.

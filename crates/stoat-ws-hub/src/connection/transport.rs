@@ -1,5 +1,9 @@
 //! The upgraded stream: a plain TCP stream where that can be had, else whatever it is.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -21,6 +25,18 @@ pub enum Taken {
     Other(Upgraded),
     /// None any more.
     Gone,
+}
+
+/// Something of the server's that the hub keeps for as long as it uses a stream of the server's,
+/// such as a place in a count of what goes on in one HTTP/2 connection; the server puts it into the
+/// extensions of a request. Where the hub takes a TCP stream out, it keeps nothing.
+#[derive(Clone)]
+pub struct Held(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
 }
 
 /// Where the bytes of a connection go.
