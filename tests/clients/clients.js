@@ -1,15 +1,15 @@
 // WebSocket clients made with `ws`: says on standard output, in JSON lines, what they get.
 //
-// Usage: clients.js URL COUNT. A line {"client": N, "send": TEXT} on standard input sends a text.
+// Usage: clients.js URL COUNT SUBPROTOCOL,... . A line {"client": N, "send": TEXT} on standard input sends a text.
 
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
 
-const [url, count] = process.argv.slice(2);
+const [url, count, offer] = process.argv.slice(2);
 const say = (client, what) => process.stdout.write(`${JSON.stringify({ client, ...what })}\n`);
 
 const sockets = Array.from({ length: Number(count) }, (_, client) => {
-  const socket = new WebSocket(url, { perMessageDeflate: false });
+  const socket = new WebSocket(url, offer.split(",").filter(Boolean), { perMessageDeflate: false });
   socket.on("open", () => say(client, { open: socket.protocol || null }));
   socket.on("message", (data, binary) =>
     say(client, binary ? { binary: data.length } : { text: data.toString("utf8") }),

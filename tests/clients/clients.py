@@ -1,6 +1,6 @@
 """WebSocket clients made with `websockets`: says on standard output, in JSON lines, what they get.
 
-Usage: clients.py URL COUNT. A line {"client": N, "send": TEXT} on standard input sends a text.
+Usage: clients.py URL COUNT SUBPROTOCOL,... . A line {"client": N, "send": TEXT} on standard input sends a text.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ def say(client, **what):
     print(json.dumps({"client": client, **what}), flush=True)
 
 
-async def client(number, url, sockets):
-    async with websockets.connect(url, compression=None) as socket:
+async def client(number, url, offer, sockets):
+    async with websockets.connect(url, compression=None, subprotocols=offer) as socket:
         sockets[number] = socket
         say(number, open=socket.subprotocol)
         try:
@@ -37,11 +37,11 @@ async def commands(sockets):
         await sockets[command["client"]].send(command["send"])
 
 
-async def main(url, count):
+async def main(url, count, offer):
     sockets = {}
     listener = asyncio.create_task(commands(sockets))
-    await asyncio.gather(*(client(number, url, sockets) for number in range(count)))
+    await asyncio.gather(*(client(number, url, offer, sockets) for number in range(count)))
     listener.cancel()
 
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), list(filter(None, sys.argv[3].split(",")))))

@@ -26,6 +26,8 @@ pub struct Foreign {
 pub struct Received {
     /// Whether its handshake is done.
     pub open: bool,
+    /// The subprotocol that the server chose.
+    pub subprotocol: Option<String>,
     /// The texts, in order.
     pub texts: Vec<String>,
     /// The code and the reason of the Close that it got.
@@ -42,50 +44,53 @@ impl Received {
 impl Foreign {
     /// So many clients of Python's `websockets`.
     pub async fn python(server: &Server, target: &str, count: usize) -> Self {
+        Self::python_offering(server, target, count, "").await
+    }
+
+    /// As [`Foreign::python`], offering these subprotocols.
+    pub async fn python_offering(server: &Server, target: &str, count: usize, offer: &str) -> Self {
         let python = binary::workspace().join(".tools/venv/bin/python");
-        Self::start(&python, &python, "clients.py", server, target, count).await
+        let url = format!("ws://{}{target}", server.address());
+        Self::start(&[], &python, &python, "clients.py", &url, count, offer).await
     }
 
     /// As [`Foreign::python`], over TLS, where the certificate in this file is trusted.
     pub async fn python_trusting(file: &Path, server: &Server, target: &str) -> Self {
         let python = binary::workspace().join(".tools/venv/bin/python");
+        let url = format!("wss://{}{target}", server.address());
         let env = [("SSL_CERT_FILE", file)];
-        Self::start_with(&env, &python, &python, "clients.py", server, target, 1).await
+        Self::start(&env, &python, &python, "clients.py", &url, 1, "").await
     }
 
     /// So many clients of Node's `ws`.
     pub async fn node(server: &Server, target: &str, count: usize) -> Self {
+        Self::node_offering(server, target, count, "").await
+    }
+
+    /// As [`Foreign::node`], offering these subprotocols.
+    pub async fn node_offering(server: &Server, target: &str, count: usize, offer: &str) -> Self {
         let module = clients().join("node_modules/ws");
+        let url = format!("ws://{}{target}", server.address());
         Self::start(
+            &[],
             &module,
             Path::new("node"),
             "clients.js",
-            server,
-            target,
+            &url,
             count,
+            offer,
         )
         .await
     }
 
     async fn start(
-        needed: &Path,
-        program: &Path,
-        script: &str,
-        server: &Server,
-        target: &str,
-        count: usize,
-    ) -> Self {
-        Self::start_with(&[], needed, program, script, server, target, count).await
-    }
-
-    async fn start_with(
         env: &[(&str, &Path)],
         needed: &Path,
         program: &Path,
         script: &str,
-        server: &Server,
-        target: &str,
+        url: &str,
         count: usize,
+        offer: &str,
     ) -> Self {
         assert!(
             needed.exists(),
@@ -94,11 +99,7 @@ impl Foreign {
         );
         let mut child = Command::new(program)
             .arg(clients().join(script))
-            .arg(format!(
-                "{}{target}",
-                server.url().replacen("http", "ws", 1)
-            ))
-            .arg(count.to_string())
+            .args([url, &count.to_string(), offer])
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .envs(env.iter().copied())
             .stdin(Stdio::piped())
@@ -156,8 +157,9 @@ impl Foreign {
         let client = &mut self.received[usize::try_from(number).expect("a small number")];
         if let Some(text) = said["text"].as_str() {
             client.texts.push(text.to_owned());
-        } else if said.get("open").is_some() {
+        } else if let Some(subprotocol) = said.get("open") {
             client.open = true;
+            client.subprotocol = subprotocol.as_str().map(str::to_owned);
         } else if let Some(code) = said["close"].as_u64() {
             let reason = said["reason"].as_str().unwrap_or_default();
             let code = u16::try_from(code).expect("a code");

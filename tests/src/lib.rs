@@ -10,6 +10,7 @@
     reason = "the tests know no crate of the workspace, and no request is behind their tasks"
 )]
 
+pub mod access;
 pub mod binary;
 pub mod command;
 pub mod event;

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::http::Request;
 use crate::prometheus::Metrics;
@@ -25,6 +26,7 @@ pub struct Setup {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     most_files: Option<u32>,
+    file: Option<TempDir>,
 }
 
 impl Setup {
@@ -33,6 +35,15 @@ impl Setup {
         self.args
             .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
+    }
+
+    /// Adds a configuration file with this text.
+    pub fn file(mut self, text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("stoat.toml");
+        std::fs::write(&path, text).expect("a file");
+        self.file = Some(folder);
+        self.args([OsStr::new("--config"), path.as_os_str()])
     }
 
     /// Adds a variable to the environment.
@@ -74,6 +85,8 @@ impl Setup {
             }
         };
         command.args(&self.args).envs(self.env);
+        // It has read the file once it listens.
+        let _file = self.file;
         Server::launch(command)
     }
 }

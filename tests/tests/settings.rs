@@ -56,6 +56,10 @@ async fn the_effective_settings_are_shown_with_all_keys() {
         "drain_timeout",
         "idempotency_ttl",
         "allowed_origins",
+        "trusted_proxies",
+        "publish_rate",
+        "tokens",
+        "jwt",
         "log_format",
         "log_level",
     ] {

@@ -1,4 +1,5 @@
-//! `bench`: builds stoat, the load generator and the servers to compare with, and runs them.
+//! `bench` and `bench-check`: builds stoat, the load generator and the servers to compare with, and
+//! runs them.
 
 use crate::{Result, process};
 
@@ -15,4 +16,16 @@ pub(crate) fn run(args: &[&str]) -> Result {
     process::cargo([&["build"], bench.as_slice()].concat()).run()?;
     let runner = ["--quiet", "--bin", "stoat-bench", "--"];
     process::cargo([&["run"], bench.as_slice(), &runner, args].concat()).run()
+}
+
+/// Runs every benchmark once, briefly, and judges no figure: they are debug builds, since `test`
+/// needs the very same ones and a release build takes minutes.
+pub(crate) fn check() -> Result {
+    let all = ["--workspace", "--all-features"];
+    process::cargo([&["build"], all.as_slice(), &["--bins"]].concat()).run()?;
+    process::cargo([&["test"], all.as_slice(), &["--bench", "*"]].concat()).run()?;
+    // It is beside us, who are a debug build, too; `cargo run` would build it anew, with other
+    // features of what it depends on.
+    let runner = std::env::current_exe()?.with_file_name("stoat-bench");
+    process::program(runner, ["--quick", "--scale"]).run()
 }

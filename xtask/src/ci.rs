@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{Result, clippy, deny, doc, fmt, test, tidy};
+use crate::{Result, bench, clippy, deny, doc, fmt, test, tidy};
 
 type Step = fn() -> Result;
 
@@ -13,6 +13,7 @@ const STEPS: &[(&str, Step)] = &[
     ("deny", deny::run),
     ("clippy", clippy::run),
     ("doc", doc::run),
+    ("bench-check", bench::check),
     ("test", test::run),
 ];
 

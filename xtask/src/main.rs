@@ -51,7 +51,7 @@ impl Takes {
 const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
-        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, test",
+        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, bench-check, test",
         takes: Takes::Nothing,
         run: |_| ci::run(),
     },
@@ -98,6 +98,12 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command {
+        name: "bench-check",
+        about: "run every benchmark once, briefly, without judging its figures",
+        takes: Takes::Nothing,
+        run: |_| bench::check(),
+    },
+    Command {
         name: "setup",
         about: "install what the tests need beyond Rust and a C compiler",
         takes: Takes::Nothing,
@@ -135,8 +141,8 @@ fn main() -> ExitCode {
 fn help() -> String {
     let mut text = String::from("usage: cargo xtask COMMAND\n\n");
     for Command { name, about, .. } in COMMANDS {
-        text.push_str(&format!("  {name:<8}{about}\n"));
+        text.push_str(&format!("  {name:<12}{about}\n"));
     }
-    text.push_str("  help    this list\n");
+    text.push_str("  help        this list\n");
     text
 }

@@ -105,7 +105,8 @@ pub enum Stop {
     Usage(String),
 }
 
-/// Reads the command line (the program's name first); `STOAT_URL` is taken from `environment`.
+/// Reads the command line (the program's name first); `STOAT_URL` and `STOAT_TOKEN` are
+/// taken from `environment`.
 ///
 /// # Errors
 /// There is nothing to run: help was asked for, or the usage is bad.
@@ -116,9 +117,13 @@ pub fn parse(
     let matches = args::command()
         .try_get_matches_from(arguments)
         .map_err(args::stop)?;
-    let url = environment
-        .iter()
-        .find(|(name, _)| name == "STOAT_URL")
-        .map(|(_, value)| value.as_str());
-    args::read(&matches, url).map_err(Stop::Usage)
+    let variable = |wanted: &str| {
+        let found = environment.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_str())
+    };
+    let variables = args::Variables {
+        url: variable("STOAT_URL"),
+        token: variable("STOAT_TOKEN"),
+    };
+    args::read(&matches, variables).map_err(Stop::Usage)
 }

@@ -8,6 +8,11 @@ use stoat_app::client::{self, ClientError};
 use stoat_app::logging;
 use stoat_app::settings::{Flags, Loaded, Settings, process_environment, read_file};
 
+/// Gives the memory of a peak back; the system's allocator keeps it.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let environment = match process_environment() {
         Ok(environment) => environment,

@@ -98,7 +98,20 @@ fn bad_settings_and_bad_usage_exit_with_2() {
         (
             &["check-config", "--tokens", "hunter2"],
             &[],
-            "tokens (flag --tokens) is not supported by this version yet",
+            "bad value for tokens (flag --tokens; secrets are not shown)",
+        ),
+        (
+            &[
+                "--jwt",
+                r#"{"algorithm":"HS256","secret_file":"/no/such/file"}"#,
+            ],
+            &[],
+            "`secret_file` (/no/such/file): ",
+        ),
+        (
+            &["check-config", "--log-dir", "hunter2"],
+            &[],
+            "log_dir (flag --log-dir) is not supported by this version yet",
         ),
         (
             &["check-config"],

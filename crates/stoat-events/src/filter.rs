@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::name::InvalidName;
-use crate::{EventType, TopicPattern};
+use crate::{EventType, Scope, TopicPattern};
 
 /// Selects events by type and by topic; both must match where both are given.
 ///
 /// `None` selects everything, an empty list nothing. `heartbeat` and `gap` pass
-/// every filter.
+/// every filter. A filter [within](Self::within) a [`Scope`] selects nothing that
+/// is outside of it.
 ///
 /// ```
 /// use stoat_events::Filter;
@@ -25,6 +26,9 @@ use crate::{EventType, TopicPattern};
 pub struct Filter {
     types: Option<Box<[EventType]>>,
     topics: Option<Box<[TopicPattern]>>,
+    /// No part of what was asked for.
+    #[serde(skip)]
+    scope: Scope,
 }
 
 impl Filter {
@@ -48,7 +52,15 @@ impl Filter {
         Ok(Self {
             types: bounded("types", types)?,
             topics: bounded("topics", topics)?,
+            scope: Scope::all(),
         })
+    }
+
+    /// The same lists within a scope, which replaces the one that was there.
+    #[must_use]
+    pub fn within(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
     }
 
     /// Parses the comma-separated lists of a query string; an empty text is an
@@ -73,12 +85,13 @@ impl Filter {
         let by_topic = |topics: &[TopicPattern]| topics.iter().any(|p| p.matches(topic));
         matches!(event_type, "heartbeat" | "gap")
             || (self.types.as_deref().is_none_or(by_type)
-                && self.topics.as_deref().is_none_or(by_topic))
+                && self.topics.as_deref().is_none_or(by_topic)
+                && self.scope.allows(topic))
     }
 
     /// Says whether every event is selected.
     pub fn is_all(&self) -> bool {
-        self.types.is_none() && self.topics.is_none()
+        self.types.is_none() && self.topics.is_none() && self.scope.is_all()
     }
 
     /// The selected types; `None` for all.
@@ -89,6 +102,11 @@ impl Filter {
     /// The selected topic patterns; `None` for all.
     pub fn topics(&self) -> Option<&[TopicPattern]> {
         self.topics.as_deref()
+    }
+
+    /// What the lists can select from.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 }
 
@@ -183,6 +201,28 @@ mod tests {
         let nothing = Filter::from_lists(Some(""), None).unwrap();
         assert!(!nothing.matches("x", None));
         assert!(nothing.matches("gap", None) && nothing.matches("heartbeat", None));
+    }
+
+    #[test]
+    fn a_scope_narrows_whatever_the_lists_say() {
+        let scope = || Scope::topics([TopicPattern::parse("a.*").unwrap()]);
+        let all = Filter::all().within(scope());
+        assert!(!all.is_all());
+        assert!(all.matches("x", Some("a.b")) && !all.matches("x", Some("b")));
+        assert!(!all.matches("x", None));
+        assert!(all.matches("gap", None) && all.matches("heartbeat", None));
+
+        let wide = Filter::from_lists(None, Some("*,b"))
+            .unwrap()
+            .within(scope());
+        assert!(wide.matches("x", Some("a.b")) && !wide.matches("x", Some("b")));
+        let narrow = Filter::from_lists(Some("x"), Some("a.b")).unwrap();
+        let narrow = narrow.within(scope());
+        assert!(narrow.matches("x", Some("a.b")) && !narrow.matches("x", Some("a.c")));
+        assert!(!narrow.matches("y", Some("a.b")));
+
+        let shown = serde_json::to_string(&all).unwrap();
+        assert_eq!(shown, r#"{"types":null,"topics":null}"#);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod name;
 mod notice;
 mod payload;
 mod received;
+mod scope;
 mod timestamp;
 mod topic;
 
@@ -28,6 +29,7 @@ pub use name::InvalidName;
 pub use notice::{Gap, GapReason, heartbeat};
 pub use payload::{InvalidPayload, Payload};
 pub use received::{DecodeError, ReceivedEvent};
+pub use scope::Scope;
 pub use stoat_correlation::CorrelationId;
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use topic::{Topic, TopicPattern};

@@ -76,9 +76,14 @@ impl TopicPattern {
         }
     }
 
+    /// Says whether every event is selected.
+    pub fn is_all(&self) -> bool {
+        &*self.0 == "*"
+    }
+
     /// Says whether an event of this topic, or of none, is selected.
     pub fn matches(&self, topic: Option<&str>) -> bool {
-        if &*self.0 == "*" {
+        if self.is_all() {
             return true;
         }
         let Some(topic) = topic else { return false };
@@ -87,6 +92,11 @@ impl TopicPattern {
             Some(stem) => topic.len() > stem.len() && topic.starts_with(stem),
             None => topic == &*self.0,
         }
+    }
+
+    /// Says whether it selects one topic only.
+    pub fn is_exact(&self) -> bool {
+        !self.0.ends_with('*')
     }
 
     /// The pattern as text.
@@ -156,11 +166,9 @@ mod tests {
             ("*", None, true),
         ];
         for (pattern, topic, expected) in cases {
-            assert_eq!(
-                TopicPattern::parse(pattern).unwrap().matches(topic),
-                expected,
-                "{pattern} {topic:?}"
-            );
+            let parsed = TopicPattern::parse(pattern).unwrap();
+            assert_eq!(parsed.matches(topic), expected, "{pattern} {topic:?}");
+            assert_eq!(parsed.is_exact(), !pattern.contains('*'), "{pattern}");
         }
     }
 

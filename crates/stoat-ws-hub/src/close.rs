@@ -45,6 +45,14 @@ impl Close {
         Self::new(1008, "closed by the operator", DisconnectReason::Operator)
     }
 
+    pub(crate) const fn authorization_ended() -> Self {
+        Self::new(
+            1008,
+            "authorization ended",
+            DisconnectReason::AuthorizationEnded,
+        )
+    }
+
     pub(crate) const fn no_pong() -> Self {
         Self::new(
             1011,
@@ -82,6 +90,8 @@ pub enum DisconnectReason {
     PongTimeout,
     /// [`ConnectionManager::disconnect`](crate::ConnectionManager::disconnect).
     Operator,
+    /// The time of its [`Admission`](crate::Admission) is up.
+    AuthorizationEnded,
     /// [`ConnectionManager::drain`](crate::ConnectionManager::drain), or the log
     /// or the manager is gone.
     Shutdown,
@@ -93,13 +103,14 @@ pub enum DisconnectReason {
 
 impl DisconnectReason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ClientClosed,
         Self::ConnectionLost,
         Self::ProtocolError,
         Self::WriteTimeout,
         Self::PongTimeout,
         Self::Operator,
+        Self::AuthorizationEnded,
         Self::Shutdown,
         Self::HandshakeFailed,
         Self::Panic,
@@ -114,6 +125,7 @@ impl DisconnectReason {
             Self::WriteTimeout => "write_timeout",
             Self::PongTimeout => "pong_timeout",
             Self::Operator => "operator",
+            Self::AuthorizationEnded => "authorization_ended",
             Self::Shutdown => "shutdown",
             Self::HandshakeFailed => "handshake_failed",
             Self::Panic => "panic",

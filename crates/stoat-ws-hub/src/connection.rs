@@ -3,6 +3,7 @@
 mod batch;
 mod control;
 mod deadlines;
+mod follower;
 mod frame_guard;
 mod line;
 mod pace;
@@ -20,12 +21,13 @@ use hyper::upgrade::Upgraded;
 use stoat_events::{Gap, HeadWatch};
 
 pub(crate) use batch::Batch;
-pub(crate) use line::Line;
+pub(crate) use line::{Line, SharedBeat, serve};
 use session::Session;
 use transport::Transport;
 pub use transport::{Held, TakeTcp, Taken};
 
 use crate::DisconnectReason;
+use crate::fan_out::Seat;
 use crate::heartbeat::BeatWatch;
 use crate::manager::Hub;
 use crate::registry::{Member, Registry};
@@ -49,30 +51,19 @@ pub(crate) struct Beginning {
     pub(crate) take_tcp: Option<TakeTcp>,
     /// What to keep for the server.
     pub(crate) held: Option<Held>,
-}
-
-/// Serves an upgraded connection until it ends, and says why it did.
-pub(crate) async fn serve(
-    upgraded: Upgraded,
-    beginning: Beginning,
-    hub: &Arc<Hub>,
-) -> DisconnectReason {
-    match start(upgraded, beginning, hub) {
-        Some(Started::Line(line, member)) => line::serve(line, &member, hub).await,
-        Some(Started::Stream(served)) => served.await,
-        None => DisconnectReason::HandshakeFailed,
-    }
+    /// When it ends at the latest.
+    pub(crate) until: Option<Instant>,
 }
 
 /// A connection that has its session.
-enum Started {
-    Line(Arc<Line>, Arc<Member>),
+pub(crate) enum Started {
+    Line(Seat),
     /// Boxed, so that the common case does not carry its state.
     Stream(Pin<Box<dyn Future<Output = DisconnectReason> + Send>>),
 }
 
-/// Makes the session; `None` where the stream is gone. Not `async`: the task would hold on to what is moved here.
-fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Option<Started> {
+/// Makes the session of an upgraded connection; `None` where the stream is gone.
+pub(crate) fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Option<Started> {
     let Beginning {
         member,
         gap,
@@ -81,13 +72,15 @@ fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Option<Sta
         beat_seen,
         take_tcp,
         held,
+        until,
     } = beginning;
     let mut session = Session::new(Arc::clone(&member), gap, beat_seen, &hub.config, now());
+    session.end_at(until);
     let transport = Transport::new(upgraded, take_tcp, hub.config.max_unsent)?;
     Some(match transport {
         Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());
-            Started::Line(Arc::new(Line::new(stream, session, hub)), member)
+            Started::Line(hub.fan_out.seat(Line::new(stream, session), hub))
         }
         Transport::Other(io) => {
             let served = stream::serve(io, session, member, head, beats, Arc::clone(hub));

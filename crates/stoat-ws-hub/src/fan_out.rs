@@ -3,112 +3,74 @@
 //! Waking a task for each connection costs more than the write itself as long as
 //! events are few.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+mod index;
+mod row;
 
-use stoat_events::HeadWatch;
-use tokio::task::yield_now;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
-use crate::connection::{Batch, Line};
-use crate::heartbeat::{BeatWatch, number};
+use stoat_events::{HeadWatch, heartbeat};
+use tokio::time::{Instant, sleep};
+
+use crate::connection::{Batch, Line, SharedBeat};
+use crate::heartbeat::{Beat, BeatWatch, number};
 use crate::manager::Hub;
-use crate::stats::Tally;
+use row::Row;
+pub(crate) use row::Seat;
 
-/// How many connections are served before others get a turn.
-const AT_A_TIME: usize = 64;
+/// What the runtime's timer can tell apart.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest time that is left between two rounds for events to gather.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The connections, spread over as many rows as there are tasks to serve them.
 #[derive(Default)]
 pub(crate) struct FanOut {
-    rows: Mutex<Vec<Arc<Row>>>,
-}
-
-/// The connections of one task.
-#[derive(Default)]
-struct Row {
-    seats: Mutex<Seats>,
-}
-
-/// Seats keep their numbers; one that is given up is taken by the next to come.
-#[derive(Default)]
-struct Seats {
-    taken: Vec<Option<Arc<Line>>>,
-    free: Vec<usize>,
-}
-
-/// A connection's place; given up when dropped.
-pub(crate) struct Seat {
-    row: Arc<Row>,
-    number: usize,
+    rows: OnceLock<Vec<Arc<Row>>>,
 }
 
 impl FanOut {
-    /// Starts as many tasks as the runtime has threads.
-    pub(crate) fn start(&self, hub: &Arc<Hub>) {
-        let count = tokio::runtime::Handle::current().metrics().num_workers();
-        for _ in 0..count.max(1) {
-            let row = Arc::new(Row::default());
-            lock(&self.rows).push(Arc::clone(&row));
-            let (head, beats) = (hub.log.head(), hub.beats.watch());
-            let from = hub.log.bounds().last;
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the hub's own task, behind it is no request"
-            )]
-            tokio::spawn(serve(row, Arc::downgrade(hub), head, beats, from));
-        }
+    /// Gives a connection a place in the row with the fewest. O(1) but for the rows, and
+    /// the topics of its filter.
+    pub(crate) fn seat(&self, line: Line, hub: &Arc<Hub>) -> Seat {
+        let rows = self.rows.get_or_init(|| start(hub));
+        #[expect(clippy::expect_used, reason = "a runtime has a thread at least")]
+        let row = rows.iter().min_by_key(|row| row.taken()).expect("a row");
+        Seat::take(row, line)
     }
 
-    /// Gives a connection a place in the row with the fewest. O(1) but for the rows.
-    pub(crate) fn seat(&self, line: &Arc<Line>) -> Option<Seat> {
-        let emptiest = |row: &&Arc<Row>| lock(&row.seats).occupied();
-        let row = Arc::clone(lock(&self.rows).iter().min_by_key(emptiest)?);
-        let number = lock(&row.seats).take(Arc::clone(line));
-        Some(Seat { row, number })
-    }
-}
-
-impl Seats {
-    fn occupied(&self) -> usize {
-        self.taken.len() - self.free.len()
-    }
-
-    fn take(&mut self, line: Arc<Line>) -> usize {
-        match self.free.pop() {
-            Some(number) => {
-                self.taken[number] = Some(line);
-                number
-            }
-            None => {
-                self.taken.push(Some(line));
-                self.taken.len() - 1
-            }
+    /// Brings what the registry tells of each connection up to date.
+    pub(crate) fn report(&self) {
+        for row in self.rows.get().into_iter().flatten() {
+            row.for_all(|line, position| line.report(position));
         }
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut seats = lock(&self.row.seats);
-        seats.taken[self.number] = None;
-        seats.free.push(self.number);
-        if seats.occupied() == 0 {
-            // The memory of a peak goes back.
-            *seats = Seats::default();
-        }
-    }
+/// Starts as many tasks as the runtime has threads.
+fn start(hub: &Arc<Hub>) -> Vec<Arc<Row>> {
+    let count = tokio::runtime::Handle::current().metrics().num_workers();
+    let row = |_| {
+        let (head, beats) = (hub.log.head(), hub.beats.watch());
+        let row = Arc::new(Row::new(hub.log.bounds().last));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the hub's own task, behind it is no request"
+        )]
+        tokio::spawn(serve(Arc::clone(&row), Arc::downgrade(hub), head, beats));
+        row
+    };
+    (0..count.max(1)).map(row).collect()
 }
 
 /// Serves a row until the hub or its log is gone.
-async fn serve(
-    row: Arc<Row>,
-    hub: Weak<Hub>,
-    mut head: HeadWatch,
-    mut beats: BeatWatch,
-    mut from: u64,
-) {
-    let mut batch = Batch::default();
-    let mut beat_seen = 0;
+async fn serve(row: Arc<Row>, hub: Weak<Hub>, mut head: HeadWatch, mut beats: BeatWatch) {
+    let mut rounds = Rounds {
+        row,
+        batch: Batch::default(),
+        marks: Vec::new(),
+        beat_seen: number(beats.borrow_and_update().as_ref()),
+    };
     loop {
         let is_gone = tokio::select! {
             moved = head.changed() => moved.is_err(),
@@ -116,52 +78,77 @@ async fn serve(
         };
         let Some(hub) = hub.upgrade() else { return };
         if is_gone {
-            row.for_some(|lines| lines.iter().for_each(|line| line.log_is_gone()))
-                .await;
+            let row = rounds.row;
+            row.for_all(|line, position| line.log_is_gone(position));
             return;
         }
-        let beat = beats.borrow_and_update().clone();
-        while batch.read(&*hub.log, from) || number(beat.as_ref()) > beat_seen {
-            (from, beat_seen) = (batch.to(), number(beat.as_ref()));
-            row.for_some(|lines| {
-                let mut tally = Tally::default();
-                for line in lines {
-                    let offer = || line.offer(&batch, beat.as_ref(), &hub, &mut tally);
-                    // A fault in one connection must not end the others of the row.
-                    if catch_unwind(AssertUnwindSafe(offer)).is_err() {
-                        line.give_up();
-                    }
-                }
-                hub.registry.counters.add(&tally);
-            })
-            .await;
-        }
-    }
-}
-
-impl Row {
-    /// Goes over all connections, a few at a time; who comes meanwhile is met or not.
-    async fn for_some(&self, mut act: impl FnMut(&[Arc<Line>])) {
-        let mut next = 0;
-        let mut few: Vec<Arc<Line>> = Vec::with_capacity(AT_A_TIME);
         loop {
-            {
-                let seats = lock(&self.seats);
-                let rest = seats.taken.get(next..).unwrap_or_default();
-                few.extend(rest.iter().take(AT_A_TIME).flatten().cloned());
-                if rest.is_empty() {
-                    return;
-                }
+            let had_events = rounds.events(&hub).await;
+            let newest = beats.borrow_and_update().clone();
+            let had_beat = rounds.beat(newest, &hub).await;
+            if !had_events && !had_beat {
+                break;
             }
-            next += AT_A_TIME;
-            act(&few);
-            few.clear();
-            yield_now().await;
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one of these locks is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// What one task keeps from round to round.
+struct Rounds {
+    row: Arc<Row>,
+    batch: Batch,
+    marks: Vec<u64>,
+    beat_seen: u64,
+}
+
+impl Rounds {
+    /// Brings what is new to all who may want it. Says whether there was anything.
+    async fn events(&mut self, hub: &Hub) -> bool {
+        let Self {
+            row, batch, marks, ..
+        } = self;
+        let position = row.position();
+        if !batch.read(&*hub.log, position) {
+            return false;
+        }
+        let started = Instant::now();
+        // After the batch was read: who takes a place from now on has read the log since.
+        row.mark(batch, marks);
+        let offer = |line: &mut Line, tally: &mut _| line.offer(batch, position, hub, tally);
+        row.visit(marks, &hub.registry.counters, offer).await;
+        row.set_position(batch.to());
+
+        let pause = started.elapsed() / 4;
+        let fell_behind = hub.log.bounds().last > batch.to() && !batch.is_full();
+        if fell_behind && pause >= SHORTEST_PAUSE {
+            // A moment later more goes out with each write.
+            sleep(pause.min(LONGEST_PAUSE)).await;
+        }
+        true
+    }
+
+    /// Brings a beat that is new to everyone. Says whether it was.
+    async fn beat(&mut self, newest: Option<Arc<Beat>>, hub: &Hub) -> bool {
+        let Some(beat) = newest.filter(|beat| beat.number > self.beat_seen) else {
+            return false;
+        };
+        self.beat_seen = beat.number;
+        let position = self.row.position();
+        let event = if beat.sequence == position {
+            Arc::clone(&beat.event)
+        } else {
+            // With the ID of another position, a resume would repeat or miss events.
+            Arc::new(heartbeat(hub.log.bounds().id(position), beat.at))
+        };
+        let beat = SharedBeat {
+            event,
+            number: beat.number,
+            position,
+        };
+        self.row.mark_all(&mut self.marks);
+        let offer = |line: &mut Line, tally: &mut _| line.offer_beat(&beat, hub, tally);
+        let counters = &hub.registry.counters;
+        self.row.visit(&self.marks, counters, offer).await;
+        true
+    }
 }

@@ -285,6 +285,10 @@ pub enum RejectReason {
     Query,
     /// The page is of a foreign origin.
     Origin,
+    /// There is no valid token; the embedder's refusal.
+    Unauthorized,
+    /// The token lacks the right to connect; the embedder's refusal.
+    Forbidden,
     /// There are as many connections as allowed.
     Capacity,
     /// There are as many connections from this address as allowed.
@@ -295,12 +299,14 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NotAnUpgrade,
         Self::Version,
         Self::Malformed,
         Self::Query,
         Self::Origin,
+        Self::Unauthorized,
+        Self::Forbidden,
         Self::Capacity,
         Self::CapacityPerAddress,
         Self::Draining,
@@ -314,6 +320,8 @@ impl RejectReason {
             Self::Malformed => "malformed",
             Self::Query => "query",
             Self::Origin => "origin",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::Capacity => "capacity",
             Self::CapacityPerAddress => "capacity_per_address",
             Self::Draining => "draining",

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod admission;
 mod close;
 mod config;
 mod connection;
@@ -11,6 +12,7 @@ mod registry;
 mod stats;
 mod subscribe;
 
+pub use admission::Admission;
 pub use close::DisconnectReason;
 pub use config::HubConfig;
 pub use connection::{Held, TakeTcp, Taken};

@@ -13,14 +13,14 @@ use stoat_events::{AppendError, Appended, Batch, EventId, EventLog, MemoryLog, T
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::close::Close;
-use crate::connection::{self, Beginning};
+use crate::connection::{self, Beginning, Started};
 use crate::fan_out::FanOut;
 use crate::handshake::Pending;
 use crate::heartbeat::{Beats, number};
 use crate::registry::{Membership, Newcomer, Order, Registry};
 use crate::{
-    ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
-    Subscription, handshake,
+    Admission, ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
+    RejectReason, Subscription, handshake,
 };
 
 /// The header that tells a page from where to subscribe.
@@ -93,6 +93,9 @@ impl ConnectionManager {
     /// client. Query parameters and headers are read as [`Subscription`] says.
     /// `peer` is the client's address for limits and lists.
     ///
+    /// Who may connect is the embedder's to decide, before this call; a client that may see
+    /// only a part, or only for some time, is let in by [`accept_with`](Self::accept_with).
+    ///
     /// # Errors
     /// [`HandshakeError`] says with which answer the request is to be refused: it
     /// is no valid handshake (RFC 6455 section 4.2.1), comes from a foreign origin,
@@ -105,17 +108,39 @@ impl ConnectionManager {
         request: &mut Request<B>,
         peer: SocketAddr,
     ) -> Result<Response<()>, HandshakeError> {
-        let answer = self.try_accept(request, peer);
+        self.accept_with(request, peer, Admission::default())
+    }
+
+    /// As [`accept`](Self::accept), on the terms of an [`Admission`].
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn accept_with<B>(
+        &self,
+        request: &mut Request<B>,
+        peer: SocketAddr,
+        admission: Admission,
+    ) -> Result<Response<()>, HandshakeError> {
+        let answer = self.try_accept(request, peer, admission);
         answer.inspect_err(|refused| {
             tracing::debug!(%peer, reason = refused.reason().as_str(), "handshake refused");
-            self.hub.registry.counters.rejected(refused.reason());
+            self.count_rejected(refused.reason());
         })
+    }
+
+    /// Counts a handshake that the embedder refused itself, before [`accept`](Self::accept).
+    pub fn count_rejected(&self, reason: RejectReason) {
+        self.hub.registry.counters.rejected(reason);
     }
 
     fn try_accept<B>(
         &self,
         request: &mut Request<B>,
         peer: SocketAddr,
+        admission: Admission,
     ) -> Result<Response<()>, HandshakeError> {
         let hub = &self.hub;
         let (response, pending) = handshake::upgrade(request, &hub.config.allowed_origins)?;
@@ -134,7 +159,7 @@ impl ConnectionManager {
         let membership = place.register(Newcomer {
             remote_addr: peer,
             user_agent: user_agent(request.headers()),
-            filter: subscription.filter,
+            filter: subscription.filter.within(admission.scope),
             cursor: attachment.cursor,
         });
         let member = Arc::clone(&membership.member);
@@ -151,6 +176,13 @@ impl ConnectionManager {
             beat_seen,
             take_tcp: request.extensions_mut().remove(),
             held: request.extensions_mut().remove(),
+            until: admission.until,
+        };
+        // Only for its lines in the log; a connection may live for days.
+        let request = if tracing::enabled!(tracing::Level::DEBUG) {
+            stoat_correlation::current()
+        } else {
+            None
         };
         #[expect(
             clippy::disallowed_methods,
@@ -161,7 +193,7 @@ impl ConnectionManager {
             pending,
             beginning,
             membership,
-            stoat_correlation::current(),
+            request,
         ));
         Ok(response)
     }
@@ -185,6 +217,7 @@ impl ConnectionManager {
 
     /// The connections in the order in which they came.
     pub fn list(&self) -> Vec<ConnectionInfo> {
+        self.hub.fan_out.report();
         self.hub.registry.list(self.hub.log.bounds().last)
     }
 
@@ -270,7 +303,6 @@ impl ConnectionManager {
     /// Starts the housekeeping with the first connection; it ends with the hub.
     fn keep_house(&self) {
         if !self.hub.keeps_house.swap(true, Ordering::Relaxed) {
-            self.hub.fan_out.start(&self.hub);
             let hub = Arc::downgrade(&self.hub);
             let beat = self.hub.config.heartbeat_interval;
             #[expect(
@@ -292,28 +324,46 @@ impl fmt::Debug for ConnectionManager {
 }
 
 /// The life of a connection, from its 101 on.
-async fn live(
+///
+/// No `async fn`, which keeps its arguments twice: this is what each connection holds.
+fn live(
     hub: Arc<Hub>,
     pending: Pending,
     beginning: Beginning,
     membership: Membership,
     correlation_id: Option<CorrelationId>,
-) {
-    let id = membership.member.id;
-    let correlation_id = correlation_id.as_ref().map(CorrelationId::as_str);
-    tracing::debug!(connection = %id, correlation_id, "connected");
+) -> impl Future<Output = ()> {
     // Boxed, so that its state goes with it.
-    let upgraded = Box::pin(timeout(
-        hub.config.handshake_timeout,
-        handshake::complete(pending),
-    ))
-    .await;
-    let reason = match upgraded {
-        Ok(Some(upgraded)) => connection::serve(upgraded, beginning, &hub).await,
-        _ => DisconnectReason::HandshakeFailed,
-    };
-    tracing::debug!(connection = %id, correlation_id, reason = reason.as_str(), "disconnected");
-    membership.end(reason);
+    let mut started = Box::pin(begin(Arc::clone(&hub), pending, beginning));
+    async move {
+        let (id, request) = (membership.member.id, as_text(&correlation_id));
+        tracing::debug!(connection = %id, correlation_id = request, "connected");
+        let reason = match started.as_mut().await {
+            Some(Started::Line(seat)) => {
+                drop(started);
+                connection::serve(seat, &membership.member, &hub).await
+            }
+            Some(Started::Stream(served)) => served.await,
+            None => DisconnectReason::HandshakeFailed,
+        };
+        let (id, request) = (membership.member.id, as_text(&correlation_id));
+        let why = reason.as_str();
+        tracing::debug!(connection = %id, correlation_id = request, reason = why, "disconnected");
+        membership.end(reason);
+    }
+}
+
+fn as_text(correlation_id: &Option<CorrelationId>) -> Option<&str> {
+    correlation_id.as_ref().map(CorrelationId::as_str)
+}
+
+/// Waits for the upgrade and makes the session.
+async fn begin(hub: Arc<Hub>, pending: Pending, beginning: Beginning) -> Option<Started> {
+    let upgraded = handshake::complete(pending);
+    let upgraded = timeout(hub.config.handshake_timeout, upgraded)
+        .await
+        .ok()??;
+    connection::start(upgraded, beginning, &hub)
 }
 
 /// Sends the heartbeats, and lets the log forget what is too old.

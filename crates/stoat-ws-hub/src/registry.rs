@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
+use atomic_waker::AtomicWaker;
 use dashmap::DashMap;
 use serde::{Serialize, Serializer};
 use stoat_events::{Filter, Timestamp};
@@ -89,7 +91,8 @@ pub(crate) struct Member {
     pub(crate) cursor: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
     order: Mutex<Option<Order>>,
-    wake: Notify,
+    is_woken: AtomicBool,
+    task: AtomicWaker,
 }
 
 impl Member {
@@ -120,13 +123,19 @@ impl Member {
 
     /// Wakes the connection's task.
     pub(crate) fn wake(&self) {
-        self.wake.notify_one();
+        self.is_woken.store(true, Ordering::Release);
+        self.task.wake();
     }
 
-    /// Waits until the task is woken: by an order, or because something was left to it.
-    /// Cancel safe: a wake stays until it is taken.
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
+    /// Ready when the task was woken: by an order, or because something was left to it. A
+    /// wake stays until it is taken. For the connection's task alone.
+    pub(crate) fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.task.register(cx.waker());
+        if self.is_woken.swap(false, Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     fn info(&self, newest: u64) -> ConnectionInfo {
@@ -247,11 +256,12 @@ impl Place {
             remote_addr: newcomer.remote_addr,
             connected_since: Timestamp::now(),
             user_agent: newcomer.user_agent,
-            filter: Mutex::new(Arc::new(newcomer.filter)),
+            filter: Mutex::new(shared(newcomer.filter)),
             cursor: AtomicU64::new(newcomer.cursor),
             bytes_sent: AtomicU64::new(0),
             order: Mutex::new(None),
-            wake: Notify::new(),
+            is_woken: AtomicBool::new(false),
+            task: AtomicWaker::new(),
         });
         registry.members.insert(id, Arc::clone(&member));
         registry.counters.connects.fetch_add(1, Ordering::Relaxed);
@@ -301,6 +311,16 @@ impl Drop for Membership {
         let registry = &self.place.registry;
         registry.members.remove(&self.member.id);
         registry.counters.disconnected(self.reason);
+    }
+}
+
+/// Most clients want to see everything; they share one filter.
+fn shared(filter: Filter) -> Arc<Filter> {
+    static ALL: LazyLock<Arc<Filter>> = LazyLock::new(|| Arc::new(Filter::all()));
+    if filter.is_all() {
+        Arc::clone(&ALL)
+    } else {
+        Arc::new(filter)
     }
 }
 
@@ -415,7 +435,7 @@ mod tests {
         member.give(Order::Close(Close::by_operator()));
         member.give(Order::Abort(DisconnectReason::Shutdown));
         member.give(Order::Close(Close::by_operator()));
-        member.woken().await;
+        std::future::poll_fn(|cx| member.poll_woken(cx)).await;
         assert!(matches!(member.take_order(), Some(Order::Abort(_))));
         assert!(member.take_order().is_none());
     }

@@ -1,6 +1,7 @@
 //! The servers that are compared, and how each is started.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
 pub(crate) struct Contender {
@@ -81,21 +82,25 @@ pub(crate) fn all(folder: &Path, only: Option<&str>) -> Result<Vec<Contender>, S
 
 impl Contender {
     /// The command line that starts it.
-    pub(crate) fn command(&self, port: u16) -> Result<Vec<String>, String> {
+    ///
+    /// Only stoat listens on another address than 127.0.0.1, and takes settings.
+    pub(crate) fn command(
+        &self,
+        address: SocketAddrV4,
+        settings: &[&str],
+    ) -> Result<Vec<String>, String> {
+        let port = address.port();
         let program = self.program.display().to_string();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Ok(match &self.start {
             Start::Port => words(&[&program, "--port", &port.to_string()]),
-            Start::Stoat => words(&[
-                &program,
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--log-level",
-                "warn",
-            ]),
+            Start::Stoat => {
+                let listen = address.to_string();
+                let own = [&program, "--listen", &listen, "--log-level", "error"];
+                words(&[&own, settings].concat())
+            }
             Start::Nchan(module) => {
-                let folder =
-                    std::env::temp_dir().join(format!("stoat-bench-{}", std::process::id()));
+                let folder = scratch();
                 fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
                 let path = folder.join("nginx.conf");
                 fs::write(&path, nginx_conf(module, &folder, port))
@@ -104,6 +109,17 @@ impl Contender {
             }
         })
     }
+}
+
+/// Where nginx keeps its files.
+fn scratch() -> PathBuf {
+    std::env::temp_dir().join(format!("stoat-bench-{}", std::process::id()))
+}
+
+/// Leaves nothing behind of what the servers kept.
+pub(crate) fn clean() {
+    // Often there is nothing.
+    let _ = fs::remove_dir_all(scratch());
 }
 
 fn nginx_conf(module: &Path, folder: &Path, port: u16) -> String {

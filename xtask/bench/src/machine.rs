@@ -63,6 +63,12 @@ pub fn resident(pid: u32) -> u64 {
     line.and_then(first_number).unwrap_or(0) * 1024
 }
 
+/// How many descriptors a process has open.
+#[must_use]
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// The model of the processor.
 #[must_use]
 pub fn processor() -> String {
@@ -106,6 +112,7 @@ mod tests {
     fn our_own_process_is_readable() {
         let own = std::process::id();
         assert!(resident(own) > 100_000);
+        assert!(descriptors(own) >= 3);
         assert!(!Cpu::of(own).threads.is_empty());
     }
 }

@@ -8,28 +8,36 @@
 )]
 
 mod contender;
+mod loads;
 mod plot;
 mod report;
 mod results;
+mod together;
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use contender::Contender;
-use results::{Figures, LOADS, Load, Results};
+use loads::{LOADS, Load, Row};
+use results::{Figures, Results};
 use stoat_bench::arguments::Arguments;
 use stoat_bench::process;
 
 const USAGE: &str = "\
 usage: cargo xtask bench [OPTIONS]
 
-Runs stoat and others under the same loads and prints medians, spreads and ratios.
+Runs stoat and others under the same loads, and stoat alone under some more, and prints medians,
+spreads and ratios.
 
   --runs N      rounds; each runs every load on every server once [5]
   --secs T      seconds to measure for in each run [5]
   --clients N   [1000]
   --only NAMES  these servers only, such as stoat,plain
+  --loads NAMES these loads only, such as A,D
+  --scale       also the loads that show how stoat scales: many connections, several servers, two
+                worker threads; takes several times as long
   --write       write docs/benchmarks.md and docs/benchmarks.svg
   --quick       one round of 1 s with 50 clients: shows that all of it works, and no figure
                 worth keeping
@@ -42,11 +50,22 @@ struct Options {
     clients: usize,
     write: bool,
     only: Option<String>,
+    loads: Option<String>,
+    scale: bool,
+}
+
+impl Options {
+    fn runs_load(&self, load: &Load) -> bool {
+        match &self.loads {
+            Some(names) => names.split(',').any(|name| name == load.name),
+            None => self.scale || !load.scale,
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    let flags = &["--write", "--quick", "--help"];
-    let values = &["--runs", "--secs", "--clients", "--only"];
+    let flags = &["--write", "--quick", "--scale", "--help"];
+    let values = &["--runs", "--secs", "--clients", "--only", "--loads"];
     let arguments = Arguments::parse(std::env::args().skip(1), flags, values);
     let outcome = match arguments {
         Ok(arguments) if arguments.has("--help") => {
@@ -80,11 +99,20 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
             .unwrap_or(if quick { 50 } else { 1000 }),
         write: arguments.has("--write"),
         only: arguments.text("--only").map(str::to_owned),
+        loads: arguments.text("--loads").map(str::to_owned),
+        scale: arguments.has("--scale"),
     };
     if options.runs == 0 || options.clients == 0 {
         return Err("at least one run and one client".to_owned());
     }
-    if options.write && (quick || options.only.is_some() || options.clients != 1000) {
+    let names = options.loads.iter().flat_map(|names| names.split(','));
+    for name in names {
+        if LOADS.iter().all(|load| load.name != name) {
+            return Err(format!("no load `{name}`"));
+        }
+    }
+    let some = options.only.is_some() || options.loads.is_some();
+    if options.write && (quick || some || options.clients != 1000) {
         return Err("what is written is the whole comparison".to_owned());
     }
     Ok(options)
@@ -92,10 +120,12 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
 
 fn run(options: &Options) -> Result<(), String> {
     let contenders = contender::all(&folder()?, options.only.as_deref())?;
-    let results = measure(options, &contenders)?;
-    let tables = report::tables(&results, &contenders);
+    let results = measure(options, &contenders);
+    contender::clean();
+    let results = results?;
+    let tables = report::tables(options, &results, &contenders);
     println!("\n{tables}");
-    let faults = results.faults(&contenders);
+    let faults = results.faults();
     for fault in &faults {
         eprintln!("bench: {fault}");
     }
@@ -116,54 +146,41 @@ fn folder() -> Result<PathBuf, String> {
 }
 
 fn measure(options: &Options, contenders: &[Contender]) -> Result<Results, String> {
-    let cores = process::cores().map_err(|error| error.to_string())?;
-    let load = folder()?.join("load");
     let mut results = Results::default();
     for round in 0..options.runs {
-        for kind in LOADS {
-            for position in 0..contenders.len() {
+        for load in LOADS.iter().filter(|load| options.runs_load(load)) {
+            let rows = load.rows(contenders, options.clients);
+            for position in 0..rows.len() {
                 // Another one begins each round, so that what is slow at first hits each in turn.
-                let contender = &contenders[(position + round) % contenders.len()];
-                let mut command = Command::new(&load);
-                if let [first, second, ..] = cores.as_slice() {
-                    command.args(["--server-core", &first.to_string()]);
-                    command.args(["--core", &second.to_string()]);
-                }
-                let figures = run_once(command, options, kind, contender).map_err(|error| {
-                    format!("{} under load {}: {error}", contender.name, kind.name)
-                })?;
+                let row = &rows[(position + round) % rows.len()];
+                let figures = run_once(options, load, row)
+                    .map_err(|error| format!("{} under load {}: {error}", row.name, load.name))?;
                 println!(
                     "{}/{} {} {:<20} {}",
                     round + 1,
                     options.runs,
-                    kind.name,
-                    contender.name,
+                    load.name,
+                    row.name,
                     report::brief(&figures)
                 );
-                results.add(kind, contender, figures);
+                results.add(load, row, figures);
             }
         }
     }
     Ok(results)
 }
 
-fn run_once(
-    mut command: Command,
-    options: &Options,
-    kind: &Load,
-    contender: &Contender,
-) -> Result<Figures, String> {
-    let port = free_port()?;
-    command
-        .args(["--port", &port.to_string(), "--publish", contender.publish])
-        .args(["--clients", &options.clients.to_string()])
-        .args(["--secs", &options.secs.to_string()])
-        .args(["--warmup", &options.warmup.to_string()])
-        .args(kind.arguments)
-        .arg("--")
-        .args(contender.command(port)?)
-        // One core for each server, so one thread for each that has a choice.
-        .env("TOKIO_WORKER_THREADS", "1");
+fn run_once(options: &Options, load: &Load, row: &Row<'_>) -> Result<Figures, String> {
+    if load.servers > 1 {
+        return together::run(options, load, row);
+    }
+    let mut own = Vec::new();
+    let cores = process::cores().map_err(|error| error.to_string())?;
+    if let [first, .., last] = cores.as_slice() {
+        own.extend(["--server-core".to_owned(), first.to_string()]);
+        own.extend(["--core".to_owned(), last.to_string()]);
+    }
+    let mut command = command(options, load, row, Ipv4Addr::LOCALHOST, &own)?;
     let output = command.output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
@@ -172,13 +189,36 @@ fn run_once(
     serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
 }
 
-/// A port that nobody uses now.
-fn free_port() -> Result<u16, String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0");
-    let address = listener.and_then(|listener| listener.local_addr());
-    address
-        .map(|address| address.port())
-        .map_err(|error| error.to_string())
+/// The load generator, and with it the server on an address and a free port.
+fn command(
+    options: &Options,
+    load: &Load,
+    row: &Row<'_>,
+    address: Ipv4Addr,
+    own: &[String],
+) -> Result<Command, String> {
+    let address = free_port(address)?;
+    let mut command = Command::new(folder()?.join("load"));
+    command
+        .args(["--host", &address.ip().to_string()])
+        .args(["--port", &address.port().to_string()])
+        .args(["--publish", row.contender.publish])
+        .args(["--secs", &options.secs.to_string()])
+        .args(["--warmup", &options.warmup.to_string()])
+        .args(load.arguments)
+        .args(&row.arguments)
+        .args(own)
+        .arg("--")
+        .args(row.contender.command(address, load.settings)?);
+    Ok(command)
+}
+
+/// An address with a port that nobody uses now.
+fn free_port(address: Ipv4Addr) -> Result<SocketAddrV4, String> {
+    let listener = TcpListener::bind((address, 0));
+    let own = listener.and_then(|listener| listener.local_addr());
+    let own = own.map_err(|error| error.to_string())?;
+    Ok(SocketAddrV4::new(address, own.port()))
 }
 
 fn write(
@@ -187,8 +227,9 @@ fn write(
     results: &Results,
     tables: &str,
 ) -> Result<(), String> {
+    let scale = if options.scale { " --scale" } else { "" };
     let command = format!(
-        "cargo xtask bench --runs {} --secs {} --write",
+        "cargo xtask bench --runs {} --secs {}{scale} --write",
         options.runs, options.secs
     );
     let document = report::document(&command, options, contenders, tables);

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::contender::{BASELINE, Contender};
-use crate::results::{CPU, LOADS, Load, Results};
+use crate::loads::{CPU, LOADS, Load};
+use crate::results::Results;
 
 const WIDTH: f64 = 720.0;
 /// Where the bars begin.
@@ -29,7 +30,7 @@ const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #24292f }
 pub(crate) fn svg(results: &Results, contenders: &[Contender]) -> String {
     let mut body = String::new();
     let mut y = 0.0;
-    for load in LOADS {
+    for load in LOADS.iter().filter(|load| load.variants.is_empty()) {
         let bars: Vec<Bar> = contenders
             .iter()
             .filter_map(|contender| Bar::of(results, load, contender.name))

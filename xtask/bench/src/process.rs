@@ -23,17 +23,20 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Nofile, raised)?)
 }
 
-/// Keeps the calling thread, and what it starts from now on, on one core.
+/// Keeps the calling thread, and what it starts from now on, on so many cores from this one on.
 ///
 /// # Errors
 ///
-/// There is no such core, or it is not ours to use.
-pub fn pin(core: usize) -> io::Result<()> {
-    if core >= CpuSet::MAX_CPU {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
+/// There are no such cores, or they are not ours to use.
+pub fn pin(core: usize, count: usize) -> io::Result<()> {
+    let own = cores()?;
     let mut set = CpuSet::new();
-    set.set(core);
+    for core in core..core.saturating_add(count) {
+        if !own.contains(&core) {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        set.set(core);
+    }
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 

@@ -8,8 +8,9 @@ use stoat_bench::machine;
 use stoat_bench::statistics::Summary;
 
 use crate::Options;
-use crate::contender::{BASELINE, Contender};
-use crate::results::{Figures, LOADS, Load, Metric, Results};
+use crate::contender::Contender;
+use crate::loads::{LOADS, Load, Metric, Row};
+use crate::results::{Figures, Results};
 
 /// The figures of one run in a line.
 pub(crate) fn brief(figures: &Figures) -> String {
@@ -24,36 +25,60 @@ pub(crate) fn brief(figures: &Figures) -> String {
     )
 }
 
-/// A table for each load, in Markdown that reads well on a terminal, too.
-pub(crate) fn tables(results: &Results, contenders: &[Contender]) -> String {
+/// A table for each load that was run, in Markdown that reads well on a terminal, too.
+pub(crate) fn tables(options: &Options, results: &Results, contenders: &[Contender]) -> String {
     let mut text = String::new();
-    for load in LOADS {
+    for load in LOADS.iter().filter(|load| options.runs_load(load)) {
         // Writing to a string does not fail.
         let _ = write!(text, "## Load {}: {}\n\n", load.name, load.what);
-        text.push_str(&table(load, results, contenders));
+        text.push_str(&wrapped(load.note));
+        let rows = load.rows(contenders, options.clients);
+        text.push_str(&table(load, results, &rows));
         text.push('\n');
     }
     text.truncate(text.trim_end().len());
     text
 }
 
-fn table(load: &Load, results: &Results, contenders: &[Contender]) -> String {
+/// A paragraph in lines of at most 100 characters, and an empty line; nothing of nothing.
+fn wrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= 100 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    match lines.is_empty() {
+        true => String::new(),
+        false => lines.join("\n") + "\n\n",
+    }
+}
+
+fn table(load: &Load, results: &Results, rows: &[Row<'_>]) -> String {
+    let first = match load.variants.is_empty() {
+        true => "server",
+        false => "stoat under",
+    };
     let titles = load.metrics.iter().map(|metric| metric.title.to_owned());
-    let mut rows = vec![std::iter::once("server".to_owned()).chain(titles).collect()];
-    for contender in contenders {
+    let mut lines = vec![std::iter::once(first.to_owned()).chain(titles).collect()];
+    // A row alone has nothing to be compared with.
+    let baseline = load.baseline(rows).filter(|_| rows.len() > 1);
+    for row in rows {
         let cells = load.metrics.iter().map(|metric| {
-            let of = |name| results.summary(load, name, metric);
-            match of(contender.name) {
-                Some(own) => cell(metric, &own, of(BASELINE).as_ref()),
+            let of = |name: &str| results.summary(load, name, metric);
+            match of(&row.name) {
+                Some(own) => cell(metric, &own, baseline.and_then(of).as_ref()),
                 None => "-".to_owned(),
             }
         });
-        let row: Vec<String> = std::iter::once(contender.name.to_owned())
-            .chain(cells)
-            .collect();
-        rows.push(row);
+        let line: Vec<String> = std::iter::once(row.name.clone()).chain(cells).collect();
+        lines.push(line);
     }
-    aligned(&rows)
+    aligned(&lines)
 }
 
 /// Median, spread, and ratio to the baseline.
@@ -119,14 +144,17 @@ pub(crate) fn document(
 
 Written by `{command}`; every figure below comes from that run.
 
-One publisher, {clients} WebSocket clients, events of 256 bytes over loopback. Each server has one
-core and one worker thread, the load generator another core. All servers take turns in each of the
-{runs} rounds, {secs} s each. A cell is the median (smallest to largest) and its ratio to the plain
-loop. Read the ratios: the figures themselves belong to the machine. CPU time is what the kernel
-accounts to the server, which includes the receiving side's part of loopback TCP.
+Unless a load says otherwise: one publisher, {clients} WebSocket clients, events of 256 bytes over
+loopback; each server has one core and one worker thread, the load generator another core. All rows
+of a table take turns in each of the {runs} rounds, {secs} s each. A cell is the median (smallest to
+largest) and its ratio: under loads A and B to the plain loop; under the others, which stoat alone
+runs, to the first row. Their rows are named by the arguments of the load generator. Read the
+ratios: the figures themselves belong to the machine. CPU time is what the kernel accounts to the
+server, which includes the receiving side's part of loopback TCP.
 
 {servers}
-Every client of every server got every event once and in order; otherwise there would be no page.
+Every client that reads got every event that is for it once and in order, and every one that never
+reads was dropped; otherwise there would be no page.
 
 ![CPU per delivery, as a ratio to the plain loop](benchmarks.svg)
 
@@ -135,11 +163,11 @@ Every client of every server got every event once and in order; otherwise there 
 ## Machine
 
 {machine}",
-        machine = machine_and_versions()
+        machine = machine_and_versions(contenders)
     )
 }
 
-fn machine_and_versions() -> String {
+fn machine_and_versions(contenders: &[Contender]) -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut text = format!(
         "- {}, {cores} cores, Linux {}\n- {}\n- stoat at commit {}\n",
@@ -157,6 +185,12 @@ fn machine_and_versions() -> String {
         "tokio",
     ] {
         let _ = writeln!(text, "- {name} {}", locked(&lock, name).join(" and "));
+    }
+    if contenders.iter().any(|contender| contender.name == "nchan") {
+        for name in ["nginx", "libnginx-mod-nchan"] {
+            let version = first_line("dpkg-query", &["-W", "-f", "${Version}", name]);
+            let _ = writeln!(text, "- {name} {version}");
+        }
     }
     text
 }
@@ -192,6 +226,15 @@ mod tests {
         let text = cell(metric, &own, Some(&baseline));
         assert_eq!(text, "2.00 (1.00 to 3.00), 0.50 ×");
         assert_eq!(cell(metric, &baseline, None), "4.00");
+    }
+
+    #[test]
+    fn a_note_is_a_paragraph_of_short_lines() {
+        assert_eq!(wrapped(""), "");
+        let text = wrapped(&"ab ".repeat(40));
+        let longest = text.lines().map(str::len).max();
+        assert_eq!((longest, text.lines().count()), (Some(98), 3));
+        assert!(text.ends_with("ab\n\n"));
     }
 
     #[test]

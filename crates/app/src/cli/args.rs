@@ -32,8 +32,17 @@ pub(super) fn command() -> Clap {
     Flags::declare(root)
 }
 
+/// What the environment says of the server of `tail` and `publish`.
+#[derive(Clone, Copy)]
+pub(super) struct Variables<'a> {
+    /// `STOAT_URL`.
+    pub(super) url: Option<&'a str>,
+    /// `STOAT_TOKEN`.
+    pub(super) token: Option<&'a str>,
+}
+
 /// Makes a typed command of what was given.
-pub(super) fn read(matches: &ArgMatches, url: Option<&str>) -> Result<Command, String> {
+pub(super) fn read(matches: &ArgMatches, variables: Variables<'_>) -> Result<Command, String> {
     let outer = Flags::from_matches(matches);
     match matches.subcommand() {
         None => Ok(Command::Serve(outer)),
@@ -44,8 +53,8 @@ pub(super) fn read(matches: &ArgMatches, url: Option<&str>) -> Result<Command, S
         Some((name, _)) if !outer.is_empty() => Err(format!(
             "the settings before `{name}` are those of the server, and have no meaning for it"
         )),
-        Some(("tail", inner)) => read_tail(inner, url).map(Command::Tail),
-        Some(("publish", inner)) => read_publish(inner, url).map(Command::Publish),
+        Some(("tail", inner)) => read_tail(inner, variables).map(Command::Tail),
+        Some(("publish", inner)) => read_publish(inner, variables).map(Command::Publish),
         Some((name, _)) => Err(format!("unknown command {}", shorten(name))),
     }
 }
@@ -75,6 +84,7 @@ fn tail() -> Clap {
     Clap::new("tail")
         .about("Print events as NDJSON; reconnects and resumes by itself")
         .arg(Arg::new("url").value_name("URL").help(url_help()))
+        .arg(token())
         .arg(
             Arg::new("types")
                 .long("types")
@@ -122,6 +132,7 @@ fn publish() -> Clap {
                 .value_name("URL")
                 .help(url_help()),
         )
+        .arg(token())
         .arg(
             Arg::new("topic")
                 .long("topic")
@@ -142,18 +153,25 @@ fn publish() -> Clap {
         )
 }
 
+fn token() -> Arg {
+    Arg::new("token")
+        .long("token")
+        .value_name("TOKEN")
+        .help("Token for the server, where others may not see it rather in the environment [environment: STOAT_TOKEN]")
+}
+
 fn url_help() -> String {
     format!("Address of the server [environment: STOAT_URL] [default: {DEFAULT_URL}]")
 }
 
-fn read_tail(matches: &ArgMatches, url: Option<&str>) -> Result<Tail, String> {
+fn read_tail(matches: &ArgMatches, variables: Variables<'_>) -> Result<Tail, String> {
     let since = match text(matches, "since") {
         None => None,
         Some("earliest") => Some(Since::Earliest),
         Some(id) => Some(Since::After(visible("--since", id, 64)?)),
     };
     Ok(Tail {
-        url: server(matches, url)?,
+        url: server(matches, variables)?,
         types: list("--types", text(matches, "types"))?,
         topics: list("--topics", text(matches, "topics"))?,
         since,
@@ -161,7 +179,7 @@ fn read_tail(matches: &ArgMatches, url: Option<&str>) -> Result<Tail, String> {
     })
 }
 
-fn read_publish(matches: &ArgMatches, url: Option<&str>) -> Result<Publish, String> {
+fn read_publish(matches: &ArgMatches, variables: Variables<'_>) -> Result<Publish, String> {
     let optional = |name: &str, limit| {
         text(matches, name)
             .map(|value| visible(&format!("--{name}"), value, limit))
@@ -189,19 +207,26 @@ fn read_publish(matches: &ArgMatches, url: Option<&str>) -> Result<Publish, Stri
         }
     };
     Ok(Publish {
-        url: server(matches, url)?,
+        url: server(matches, variables)?,
         input,
         idempotency_key: optional("idempotency-key", 128)?,
     })
 }
 
-fn server(matches: &ArgMatches, variable: Option<&str>) -> Result<ServerUrl, String> {
-    let (text, source) = match (text(matches, "url"), variable) {
+fn server(matches: &ArgMatches, variables: Variables<'_>) -> Result<ServerUrl, String> {
+    let (url, source) = match (text(matches, "url"), variables.url) {
         (Some(text), _) => (text, "URL"),
         (None, Some(text)) => (text, "STOAT_URL"),
         (None, None) => (DEFAULT_URL, "URL"),
     };
-    ServerUrl::parse(text).map_err(|why| format!("bad value for {source}: {why}"))
+    let server = ServerUrl::parse(url).map_err(|why| format!("bad value for {source}: {why}"))?;
+    let (token, source) = match (text(matches, "token"), variables.token) {
+        (Some(token), _) => (token, "--token"),
+        (None, Some(token)) => (token, "STOAT_TOKEN"),
+        (None, None) => return Ok(server),
+    };
+    let server = server.with_token(token);
+    server.map_err(|why| format!("bad value for {source} (not shown): {why}"))
 }
 
 fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {

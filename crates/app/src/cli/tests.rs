@@ -113,11 +113,7 @@ fn a_negative_number_reaches_the_settings() {
 
 #[test]
 fn flags_of_later_versions_are_named_as_such() {
-    for line in [
-        &["--log-dir", "x"][..],
-        &["--tokens"],
-        &["serve", "--nats-url=x"],
-    ] {
+    for line in [&["--log-dir", "x"][..], &["serve", "--nats-url=x"]] {
         let Ok(Command::Serve(flags)) = parse_line(line) else {
             panic!("{line:?}")
         };
@@ -130,6 +126,38 @@ fn flags_of_later_versions_are_named_as_such() {
 }
 
 #[test]
+fn a_token_is_taken_from_the_flag_or_the_environment_and_never_shown() {
+    let environment = [("STOAT_TOKEN", "from-environment")];
+    for (line, environment, expected) in [
+        (
+            &["tail"][..],
+            &environment[..],
+            Some("Bearer from-environment"),
+        ),
+        (&["tail", "--token", "x"], &environment, Some("Bearer x")),
+        (&["publish", "a", "--token=x"], &[], Some("Bearer x")),
+        (&["publish", "a"], &[], None),
+    ] {
+        let command = parse_with(line, environment).unwrap();
+        let url = match &command {
+            Command::Tail(tail) => &tail.url,
+            Command::Publish(publish) => &publish.url,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(url.authorization().as_deref(), expected);
+        let shown = format!("{command:?} {url}");
+        assert!(!shown.contains("from-environment"), "{shown}");
+    }
+    for bad in ["", "hunter2 x", "hunter2\n", "hunter2ü"] {
+        let text = usage(&["tail", "--token", bad]);
+        assert!(
+            text.contains("--token") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn bad_usage_is_one_line() {
     assert_eq!(
         usage(&["--lisen", "x"]),
@@ -137,6 +165,13 @@ fn bad_usage_is_one_line() {
     );
     assert!(usage(&["publish"]).contains("<TYPE>"));
     usage(&["frobnicate\u{1b}[31m"]);
+    for line in [
+        &["--token=hunter2"][..],
+        &["--tokens", "hunter2", "--tokens", "hunter2"],
+        &["tail", "--tokens=hunter2"],
+    ] {
+        assert!(!usage(line).contains("hunter2"), "{line:?}");
+    }
     usage(&["--listen"]);
     usage(&["tail", "--count", "0"]);
     usage(&["tail", "--count", "-1"]);
@@ -163,7 +198,7 @@ fn help_and_version_are_everywhere() {
         help.contains("--ws-ping-interval <DURATION>") && help.contains("[default: 30s]"),
         "{help}"
     );
-    assert!(!help.contains("--tokens"), "{help}");
+    assert!(!help.contains("--log-dir"), "{help}");
     args::command().debug_assert();
 }
 

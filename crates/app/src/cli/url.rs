@@ -7,12 +7,26 @@ use http::Uri;
 /// Longest address that is read.
 const LONGEST: usize = 2000;
 
-/// Where a stoat server is found: a host, a port, and the path it is mounted under.
+/// Where a stoat server is found: a host, a port, and the path it is mounted under. Also the token
+/// that it is asked with, if any, which is never shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     host: String,
     port: u16,
     base: String,
+    token: Option<Token>,
+}
+
+/// Longest token that is taken.
+const LONGEST_TOKEN: usize = 8192;
+
+#[derive(Clone, PartialEq, Eq)]
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("********")
+    }
 }
 
 impl ServerUrl {
@@ -61,7 +75,30 @@ impl ServerUrl {
             host: host.to_owned(),
             port,
             base: base.to_owned(),
+            token: None,
         })
+    }
+
+    /// The same server, asked with a token.
+    ///
+    /// # Errors
+    /// It is empty, too long, or has other than visible ASCII characters; the error does not
+    /// repeat it.
+    pub fn with_token(mut self, token: &str) -> Result<Self, String> {
+        let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
+        if token.is_empty() || token.len() > LONGEST_TOKEN || !visible {
+            return Err(format!(
+                "expected 1 to {LONGEST_TOKEN} visible ASCII characters"
+            ));
+        }
+        self.token = Some(Token(token.to_owned()));
+        Ok(self)
+    }
+
+    /// The value of `Authorization`.
+    pub fn authorization(&self) -> Option<String> {
+        let Token(token) = self.token.as_ref()?;
+        Some(format!("Bearer {token}"))
     }
 
     /// The host to connect to: a name or an IP address, IPv6 without brackets.

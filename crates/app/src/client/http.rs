@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -93,11 +93,15 @@ impl Connection {
 
 /// Begins a request for a route of the server, its query included.
 pub(super) fn request(url: &ServerUrl, method: Method, route: &str) -> request::Builder {
-    Request::builder()
+    let request = Request::builder()
         .method(method)
         .uri(url.path(route))
         .header(HOST, url.authority())
-        .header(USER_AGENT, concat!("stoat/", env!("CARGO_PKG_VERSION")))
+        .header(USER_AGENT, concat!("stoat/", env!("CARGO_PKG_VERSION")));
+    match url.authorization() {
+        Some(authorization) => request.header(AUTHORIZATION, authorization),
+        None => request,
+    }
 }
 
 /// An answer, read to its end.

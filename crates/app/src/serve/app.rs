@@ -1,17 +1,20 @@
 //! What all requests share: the hub, the counters, the limits, and the gates that a drain waits at.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
 use stoat_events::{MemoryLog, Retention};
 use stoat_ws_hub::{ConnectionManager, HubConfig};
 
+use super::auth::Auth;
 use super::budget::Budget;
 use super::crowd::Crowd;
 use super::gate::Gate;
 use super::health::Health;
 use super::metrics::Metrics;
+use super::proxies::Proxies;
+use super::rate::Rate;
 use super::tls::Tls;
 use crate::settings::Settings;
 
@@ -33,6 +36,10 @@ pub(super) struct App {
     pub(super) answers: Budget,
     /// For bodies of requests that are read or worked on.
     pub(super) bodies: Budget,
+    pub(super) auth: Auth,
+    pub(super) proxies: Proxies,
+    /// On publishing; nothing where there is none.
+    pub(super) rate: Option<Rate>,
     /// Publishes from their head to their answer.
     pub(super) publishes: Gate,
     /// Requests of any kind.
@@ -90,6 +97,11 @@ impl App {
             )),
             answers: Budget::new(ANSWER_BYTES),
             bodies: Budget::new(BODY_BYTES.max(settings.max_body * 2)),
+            auth: Auth::new(settings),
+            proxies: Proxies::new(&settings.trusted_proxies),
+            rate: settings
+                .publish_rate
+                .map(|per_second| Rate::new(per_second, Instant::now())),
             publishes: Gate::new(),
             requests: Gate::new(),
             connections: Gate::new(),

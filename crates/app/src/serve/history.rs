@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{StatusCode, Uri};
 use stoat_events::{
-    EventId, EventLog, Filter, InvalidFilter, LogEntry, ReadLimit, ReadStatus, Resume,
+    EventId, EventLog, Filter, InvalidFilter, LogEntry, ReadLimit, ReadStatus, Resume, Scope,
 };
 
 use super::answer::{Answer, text};
@@ -71,6 +71,13 @@ impl Query {
                 },
             )?,
         })
+    }
+
+    /// The same for a reader that has a right to this only.
+    #[must_use]
+    pub(super) fn within(mut self, scope: &Scope) -> Self {
+        self.filter = self.filter.within(scope.clone());
+        self
     }
 }
 

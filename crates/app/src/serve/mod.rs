@@ -2,6 +2,7 @@
 
 mod answer;
 mod app;
+mod auth;
 mod body;
 mod budget;
 mod connection;
@@ -13,7 +14,9 @@ mod history;
 mod listener;
 mod metrics;
 mod problem;
+mod proxies;
 mod publish;
+mod rate;
 mod router;
 mod signals;
 mod tls;

@@ -82,6 +82,16 @@ pub(super) const IDEMPOTENCY_KEY_REUSED: Kind = Kind::new(
     "idempotency-key-reused",
     "The Idempotency-Key was used with other content",
 );
+pub(super) const TOPIC_FORBIDDEN: Kind = Kind::new(
+    StatusCode::FORBIDDEN,
+    "topic-forbidden",
+    "The token is not good for this topic",
+);
+pub(super) const RATE_EXCEEDED: Kind = Kind::new(
+    StatusCode::TOO_MANY_REQUESTS,
+    "rate-exceeded",
+    "Too many events were published",
+);
 pub(super) const UNAVAILABLE: Kind = Kind::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "unavailable",
@@ -145,6 +155,11 @@ impl Problem {
             members: Members::default(),
             headers: Vec::new(),
         }))
+    }
+
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.kind.status
     }
 
     /// Names the field at fault; shown to the client as [`shown`] shows it.

@@ -7,15 +7,17 @@ use std::time::Instant;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
-use stoat_ws_hub::CURSOR_HEADER;
+use stoat_ws_hub::{CURSOR_HEADER, RejectReason};
 
 use super::answer::{Answer, Outcome};
 use super::app::App;
+use super::auth::Access;
 use super::body::RequestBody;
 use super::connection::{HEAD_BYTES, refusal};
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::{connections, history, publish};
+use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
 pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
@@ -25,11 +27,15 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let cursor = app.cursor();
     let on_demand = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
-    let mut body = RequestBody::new(incoming, on_demand, app.bodies.room(peer.ip()));
+    let client = app.proxies.client(peer, &head.headers);
+    let mut body = RequestBody::new(incoming, on_demand, app.bodies.room(client.ip()));
     let (method, version) = (head.method.clone(), head.version);
     let (route, outcome) = match Route::find(head.uri.path()) {
         _ if is_too_large(&head) => ("other", Err(head_too_large())),
-        Some(route) => (route.name(), serve(app, route, head, &mut body, peer).await),
+        Some(route) => (
+            route.name(),
+            serve(app, route, head, &mut body, client).await,
+        ),
         None => (
             "other",
             Err(Problem::new(NOT_FOUND, "there is nothing at this path")),
@@ -56,6 +62,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let took = started.elapsed();
     app.metrics.answered(&method, route, status, took);
     tracing::debug!(
+        %client,
         method = method_label(&method),
         route,
         status = status.as_u16(),
@@ -132,6 +139,18 @@ impl Route {
         }
     }
 
+    /// The right that a request needs where there are tokens.
+    fn needs(&self, method: &Method) -> Option<Right> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            Self::WebSocket => Some(Right::Subscribe),
+            Self::Events if *method == Method::POST => Some(Right::Publish),
+            Self::Events => reads.then_some(Right::Subscribe),
+            Self::Connections | Self::Connection(_) | Self::Metrics => Some(Right::Admin),
+            Self::Live | Self::Ready => None,
+        }
+    }
+
     /// The methods, as `Allow` names them.
     fn allowed(&self) -> &'static str {
         match self {
@@ -148,23 +167,37 @@ async fn serve(
     route: Route,
     head: request::Parts,
     body: &mut RequestBody,
-    peer: SocketAddr,
+    client: SocketAddr,
 ) -> Outcome {
+    let access = match route.needs(&head.method) {
+        Some(right) => app.auth.admit(&head, right),
+        None => Ok(Access::open()),
+    };
+    if let (Route::WebSocket, Err(refused)) = (&route, &access) {
+        app.hub.count_rejected(match refused.status() {
+            StatusCode::FORBIDDEN => RejectReason::Forbidden,
+            _ => RejectReason::Unauthorized,
+        });
+    }
+    let access = access?;
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     match route {
         // The hub judges the method too.
-        Route::WebSocket => upgrade(app, head, peer),
+        Route::WebSocket => upgrade(app, head, client, &access),
         Route::Events if head.method == Method::POST => {
-            let published = publish::publish(app, &head, body).await?;
+            let published = publish::publish(app, &head, body, &access, client).await?;
             Ok(with_cursor_now(app, published))
         }
         Route::Events if reads => {
-            let room = app.answers.reserve(peer.ip(), history::MOST_BYTES).await?;
-            Ok(room.hold(events(app, &head).await?).await)
+            let room = app
+                .answers
+                .reserve(client.ip(), history::MOST_BYTES)
+                .await?;
+            Ok(room.hold(events(app, &head, &access).await?).await)
         }
         Route::Connections if reads => {
             let most = app.hub.active_connections() * connections::MOST_BYTES_EACH;
-            let room = app.answers.reserve(peer.ip(), most).await?;
+            let room = app.answers.reserve(client.ip(), most).await?;
             Ok(room.hold(connections::list(&app.hub).await?).await)
         }
         Route::Connection(id) if head.method == Method::DELETE => connections::close(&app.hub, &id),
@@ -179,9 +212,12 @@ async fn serve(
     }
 }
 
-fn upgrade(app: &App, head: request::Parts, peer: SocketAddr) -> Outcome {
+fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access) -> Outcome {
     let mut request = Request::from_parts(head, ());
-    match app.hub.accept(&mut request, peer) {
+    match app
+        .hub
+        .accept_with(&mut request, client, access.admission())
+    {
         Ok(response) => Ok(response.map(|()| Default::default())),
         Err(refused) => {
             let problem = Problem::new(Kind::plain(refused.status()), refused.to_string())
@@ -198,8 +234,8 @@ fn upgrade(app: &App, head: request::Parts, peer: SocketAddr) -> Outcome {
     }
 }
 
-async fn events(app: &App, head: &request::Parts) -> Outcome {
-    let query = history::Query::from_uri(&head.uri)?;
+async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
+    let query = history::Query::from_uri(&head.uri)?.within(&access.scope);
     let page = history::page(&**app.hub.log(), &query).await;
     let mut answer = page.to_answer();
     let cursor = page

@@ -3,6 +3,7 @@
 use super::layers::Layers;
 use super::units::{format_duration, format_size};
 use super::{Settings, SettingsError};
+use crate::access::Jwt;
 
 /// Refuses settings that leave the server open by mistake, and lists those that hardly go together.
 ///
@@ -10,10 +11,11 @@ use super::{Settings, SettingsError};
 pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>, SettingsError> {
     // An IPv4 address in IPv6 clothes is judged as what it is.
     let is_loopback = settings.listen.ip().to_canonical().is_loopback();
-    if !is_loopback && !settings.allow_anonymous {
+    let is_open = settings.tokens.is_empty() && settings.jwt.is_none();
+    if !is_loopback && is_open && !settings.allow_anonymous {
         let message = format!(
-            "listen = {} ({}) is an address that others can reach, and no token is configured: listen on 127.0.0.1, \
-             or allow everyone with --allow-anonymous (STOAT_ALLOW_ANONYMOUS=true, allow_anonymous = true)",
+            "listen = {} ({}) is an address that others can reach, and no token is configured: set tokens or jwt, \
+             listen on 127.0.0.1, or allow everyone with --allow-anonymous (STOAT_ALLOW_ANONYMOUS=true, allow_anonymous = true)",
             settings.listen,
             layers.source("listen"),
         );
@@ -29,6 +31,13 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>,
         }
     }
     let mut warnings = Vec::new();
+    if settings.jwt.as_ref().is_some_and(Jwt::has_weak_secret) {
+        let source = layers.source("jwt");
+        warnings.push(format!(
+            "jwt ({source}): a secret for HS256 should have 32 bytes or more, from a random source: \
+             who has one token can try shorter ones out"
+        ));
+    }
     if settings.ws_pong_timeout <= settings.ws_ping_interval {
         warnings.push(oddity(
             layers,

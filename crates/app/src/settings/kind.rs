@@ -69,13 +69,14 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// One kind of value; the error of `parse` says what is expected.
+/// One kind of value; the error of `parse` says what is expected, and never quotes a secret.
 pub(super) trait Kind {
     type Value;
 
     fn parse(&self, raw: Raw<'_>) -> Result<Self::Value, String>;
 
-    /// The value in the form in which the file has it; it reads back the same.
+    /// The value in the form in which the file has it; it reads back the same, secrets excepted,
+    /// which are masked.
     fn show(&self, value: &Self::Value) -> toml::Value;
 
     /// What stands for the value in `--help`.

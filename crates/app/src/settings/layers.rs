@@ -16,7 +16,7 @@ use super::{Flags, SettingsError};
 const PREFIX: &str = "STOAT_";
 
 /// Variables with the prefix that are no settings: the file's path, and the server of `tail` and `publish`.
-const NOT_SETTINGS: &[&str] = &["STOAT_CONFIG", "STOAT_URL"];
+const NOT_SETTINGS: &[&str] = &["STOAT_CONFIG", "STOAT_URL", "STOAT_TOKEN"];
 
 /// Largest configuration file that is read.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -235,8 +235,7 @@ fn read_value<K: Kind>(
     kind.parse(*raw).map_err(|expected| {
         let key = definition.key;
         let message = if definition.secret {
-            // What is expected may quote the value.
-            format!("bad value for {key} ({source}); the value is a secret and not shown")
+            format!("bad value for {key} ({source}; secrets are not shown); expected {expected}")
         } else {
             let value = match raw {
                 Raw::Text(text) => format!("\"{}\"", shorten(text)),

@@ -1,5 +1,6 @@
 //! The settings of the server: one table, four sources (flags over environment over file over defaults).
 
+mod access;
 mod check;
 mod error;
 mod flags;
@@ -45,7 +46,8 @@ impl Settings {
     ///
     /// Only variables that begin with `STOAT_` are looked at. `read` is called at most once, with the
     /// path of the configuration file ([`read_file`] outside of tests). Nothing else of the process is
-    /// consulted, except that a `listen` of `localhost:PORT` is resolved.
+    /// consulted, except that a `listen` of `localhost:PORT` is resolved, and that the file with the keys
+    /// of `jwt` is read.
     ///
     /// # Errors
     /// The first unknown key, unsupported key, bad value or contradiction, named. A value is refused

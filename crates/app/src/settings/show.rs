@@ -4,7 +4,7 @@ use super::table::Definition;
 use super::{Loaded, Source};
 
 /// Stands for a secret.
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 /// One effective setting as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ const MASK: &str = "********";
 pub struct Line {
     /// The key, as in the file.
     pub key: &'static str,
-    /// The value in TOML; a secret is masked.
+    /// The value in TOML; secrets in it are masked.
     pub value: String,
     /// Where the value comes from.
     pub source: Source,
@@ -20,16 +20,9 @@ pub struct Line {
 
 impl Line {
     pub(super) fn new(definition: &Definition, value: &toml::Value, source: Source) -> Self {
-        // An unset secret shows as such: an operator has to see that nothing protects the server.
-        let is_set = source != Source::Default;
-        let value = if definition.secret && is_set {
-            format!("\"{MASK}\"")
-        } else {
-            value.to_string()
-        };
         Self {
             key: definition.key,
-            value,
+            value: value.to_string(),
             source,
         }
     }

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::access::{Jwts, Networks, Tokens};
 use super::kind::{
     Count, File, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
     TraceFormat,
@@ -12,6 +15,7 @@ use super::layers::Layers;
 use super::origin::Origin;
 use super::show::Line;
 use super::{SettingsError, units};
+use crate::access::{Jwt, Token};
 
 use units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TIB};
 
@@ -22,6 +26,7 @@ pub(super) struct Definition {
     pub(super) shape: Shape,
     pub(super) value_name: &'static str,
     pub(super) default: &'static str,
+    /// No error quotes the value; its kind masks it where it is shown.
     pub(super) secret: bool,
     pub(super) help: &'static str,
 }
@@ -41,10 +46,6 @@ impl Definition {
 /// Keys that are part of the settings' namespace but that this version cannot honour yet: to ignore
 /// them would leave a server less protected, or less durable, than its operator believes.
 pub(super) const UNSUPPORTED: &[&str] = &[
-    "publish_rate",
-    "trusted_proxies",
-    "tokens",
-    "jwt",
     "log_dir",
     "log_max_events",
     "log_max_bytes",
@@ -138,6 +139,14 @@ settings! {
         "PEM file with the certificate and its chain, for https and wss; read again on SIGHUP";
     tls_key: Option<PathBuf> = File, default "", open,
         "PEM file with the private key of tls_cert";
+    trusted_proxies: Vec<IpNet> = Networks, default "", open,
+        "Networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is believed";
+    publish_rate: Option<usize> = Optional(count(1, 1_000_000)), default "0", open,
+        "Events per second that a token, or an address without one, may publish; over it: 429; 0: no bound";
+    tokens: Vec<Token> = Tokens, default "", secret,
+        "Tokens, as tables {name, token, rights, topics}; in JSON here, but better in the file, since flags are seen by others";
+    jwt: Option<Jwt> = Jwts, default "", open,
+        "JSON Web Tokens, as a table {algorithm, secret_file|public_key_file|jwks_file, issuer, audience}; in JSON here";
     allow_anonymous: bool = Switch, default "false", open,
         "Listen on an address that others can reach although no token is configured";
     log_format: LogFormat = TraceFormat, default "auto", open,

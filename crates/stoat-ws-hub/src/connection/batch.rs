@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use stoat_events::{EventLog, LogEntry, ReadLimit, ReadStatus};
+use stoat_events::{EventLog, Filter, LogEntry, ReadLimit, ReadStatus};
+
+use crate::stats::Tally;
 
 /// The most of a batch: enough that writing it outweighs making it.
 const LIMIT: ReadLimit = ReadLimit {
@@ -23,6 +25,16 @@ pub(crate) struct Batch {
     joined: Vec<u8>,
     /// Sum of the ages of all entries at `oldest`, negative: their distance to it.
     newer_by: Duration,
+    /// Events before the first were gone already.
+    after_a_hole: bool,
+}
+
+/// How much of a batch a filter selects.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    None,
+    Some,
+    All,
 }
 
 impl Batch {
@@ -33,7 +45,8 @@ impl Batch {
         self.entries.clear();
         self.joined.clear();
         self.from = from;
-        if log.read(from, LIMIT, &mut self.entries) == ReadStatus::Evicted {
+        self.after_a_hole = log.read(from, LIMIT, &mut self.entries) == ReadStatus::Evicted;
+        if self.after_a_hole {
             self.from = log.bounds().before_oldest();
             // If even that is gone by now, those who are there are told when they look.
             let _ = log.read(self.from, LIMIT, &mut self.entries);
@@ -78,21 +91,51 @@ impl Batch {
         &self.entries
     }
 
-    /// The greatest and the least age of the events at `now`, and the sum of all.
-    pub(crate) fn ages(&self, now: Instant) -> (Duration, Duration, Duration) {
-        let age = |entry: Option<&LogEntry>| {
-            entry.map_or(Duration::ZERO, |entry| {
-                now.saturating_duration_since(entry.accepted_at())
-            })
+    /// Whether the log had moved past the position that was asked for, so that even those
+    /// for whom nothing is in the batch may have missed something.
+    pub(crate) fn is_after_a_hole(&self) -> bool {
+        self.after_a_hole
+    }
+
+    /// Whether there was no room for more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= LIMIT.events || self.joined.len() >= LIMIT.bytes
+    }
+
+    /// Whether it has an event that even a filter lets through that selects nothing.
+    pub(crate) fn passes_every_filter(&self) -> bool {
+        let nothing = Filter::new(Some(Vec::new()), None);
+        nothing.is_ok_and(|nothing| self.share(&nothing) != Share::None)
+    }
+
+    /// How much of it this filter selects.
+    pub(super) fn share(&self, filter: &Filter) -> Share {
+        let selects = |entry: &&LogEntry| {
+            let event = entry.encoded();
+            filter.matches(event.event_type(), event.topic())
         };
-        let greatest = age(self.entries.first());
+        match self.entries.iter().filter(selects).count() {
+            0 => Share::None,
+            count if count == self.entries.len() => Share::All,
+            _ => Share::Some,
+        }
+    }
+
+    /// Counts all of it as handed over at `now`.
+    pub(super) fn count(&self, tally: &mut Tally, now: Instant) {
+        let age = |entry: &LogEntry| now.saturating_duration_since(entry.accepted_at());
+        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
+            return;
+        };
+        let greatest = age(first);
         let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let sum = (greatest * count).saturating_sub(self.newer_by);
-        (greatest, age(self.entries.last()), sum)
+        let each = self.entries.iter().map(age);
+        tally.delivered(self.entries.len(), (greatest, age(last), sum), each);
     }
 
     /// When the first event was accepted by the log.
-    pub(crate) fn oldest(&self) -> Option<Instant> {
+    fn oldest(&self) -> Option<Instant> {
         self.entries.first().map(LogEntry::accepted_at)
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Deadlines {
     next_ping: Instant,
     last_frame: Instant,
     stalled_since: Option<Instant>,
+    /// When the authorization ends; nothing once that was told.
+    ends_at: Option<Instant>,
     close_by: Option<Instant>,
 }
 
@@ -23,6 +25,8 @@ pub(super) enum Deadline {
     Ping,
     /// No frame came for too long.
     NoPong,
+    /// The time of the connection is up.
+    AuthorizationEnded,
     /// No byte was taken for too long.
     WriteStalled,
     /// The peer has not answered our Close.
@@ -38,8 +42,14 @@ impl Deadlines {
             next_ping: now + config.ping_interval,
             last_frame: now,
             stalled_since: None,
+            ends_at: None,
             close_by: None,
         }
+    }
+
+    /// The connection's time is up at `ends_at`.
+    pub(super) fn end_at(&mut self, ends_at: Option<Instant>) {
+        self.ends_at = ends_at;
     }
 
     /// A frame ended.
@@ -72,7 +82,10 @@ impl Deadlines {
         let stalled = self.stalled_since.map(|since| since + self.write_timeout);
         let next = match self.close_by {
             Some(close_by) => close_by,
-            None => self.next_ping.min(self.last_frame + self.pong_timeout),
+            None => {
+                let next = self.next_ping.min(self.last_frame + self.pong_timeout);
+                self.ends_at.map_or(next, |end| next.min(end))
+            }
         };
         stalled.map_or(next, |stalled| next.min(stalled))
     }
@@ -87,6 +100,9 @@ impl Deadlines {
         }
         if let Some(close_by) = self.close_by {
             return (now >= close_by).then_some(Deadline::CloseUnanswered);
+        }
+        if self.ends_at.take_if(|end| now >= *end).is_some() {
+            return Some(Deadline::AuthorizationEnded);
         }
         if now >= self.last_frame + self.pong_timeout {
             return Some(Deadline::NoPong);
@@ -142,6 +158,19 @@ mod tests {
         assert!(!deadlines.is_stalled());
         deadlines.write_stalled(at(10));
         assert_eq!(deadlines.due(at(20)), Some(Deadline::WriteStalled));
+    }
+
+    #[test]
+    fn the_end_comes_once_and_before_anything_else_that_is_due() {
+        let (mut deadlines, at) = deadlines();
+        deadlines.end_at(Some(at(20)));
+        assert_eq!((deadlines.next(), deadlines.due(at(19))), (at(20), None));
+        assert_eq!(deadlines.due(at(100)), Some(Deadline::AuthorizationEnded));
+        assert_eq!(deadlines.due(at(100)), Some(Deadline::NoPong));
+
+        deadlines.end_at(Some(at(110)));
+        deadlines.closing(at(120));
+        assert_eq!((deadlines.next(), deadlines.due(at(115))), (at(120), None));
     }
 
     #[test]

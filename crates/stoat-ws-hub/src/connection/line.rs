@@ -1,41 +1,43 @@
-//! A connection over plain TCP. The hub's fan-out writes what is new to it; its own
-//! task reads, keeps the deadlines, and writes when the socket was full.
+//! A connection over plain TCP. The fan-out writes what is new to it; its own task reads,
+//! keeps the deadlines, and writes when the socket was full.
 
-use std::future::poll_fn;
+mod task;
+
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use socket2::SockRef;
+use stoat_events::EncodedEvent;
 use tokio::net::TcpStream;
-use tokio::task::yield_now;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::batch::Batch;
-use super::session::{Due, Session, Surroundings};
-use super::{End, LINGER, ROUNDS, SlowGauge, now};
-use crate::DisconnectReason;
+use super::follower::{Follower, Need};
+use super::session::{Session, Surroundings};
+use super::{End, LINGER, ROUNDS, now};
 use crate::close::Close;
 use crate::heartbeat::Beat;
 use crate::manager::Hub;
-use crate::registry::{Member, Order};
+use crate::registry::Order;
 use crate::stats::Tally;
 
-/// A session and its socket, shared by the connection's task and the fan-out. Whoever
-/// holds the lock writes, so a frame is never broken into.
+pub(crate) use task::serve;
+
+/// A session and its socket. It lives behind the lock of its seat in the fan-out; whoever
+/// holds that writes, so a frame is never broken into.
 pub(crate) struct Line {
     stream: TcpStream,
-    state: Mutex<State>,
+    follower: Follower,
 }
 
-struct State {
-    session: Session,
-    slow: SlowGauge,
-    /// A write failed; nothing more is to be tried.
-    lost: bool,
+/// A beat as the fan-out sends it to all who have everything up to `position`.
+pub(crate) struct SharedBeat {
+    pub(crate) event: Arc<EncodedEvent>,
+    pub(crate) number: u64,
+    pub(crate) position: u64,
 }
 
 /// What a turn of the task left to be done.
@@ -46,128 +48,111 @@ struct Left {
     deadline: Instant,
 }
 
-/// Serves a connection until it ends, and says why it did.
-pub(super) async fn serve(line: Arc<Line>, member: &Member, hub: &Hub) -> DisconnectReason {
-    // Seated first, looked at second: what is published in between is seen by one of both.
-    let seat = hub.fan_out.seat(&line);
-    let deadline = line.lock().session.deadline();
-    let mut timer = pin!(sleep_until(deadline.into()));
-    let end = loop {
-        // An operator's order comes first, and the timer before the turn, so that its
-        // ping goes out with it.
-        let order = member.take_order();
-        if let Some(reason) = order.and_then(|order| line.lock().session.obey(order, now())) {
-            break End::Abort(reason);
-        }
-        if timer.is_elapsed() {
-            match line.lock().session.tick(now()) {
-                Some(Due::Abort(reason)) => break End::Abort(reason),
-                Some(Due::LetGo(reason)) => break End::Lost(reason),
-                None => {}
-            }
-        }
-        let left = match line.turn(hub) {
-            Ok(left) => left,
-            Err(end) => break end,
-        };
-        if left.deadline < timer.deadline().into_std() || timer.is_elapsed() {
-            timer.as_mut().reset(left.deadline.into());
-        }
-        if left.more {
-            yield_now().await;
-            continue;
-        }
-        // Each branch only says that there is something to do.
-        tokio::select! {
-            () = member.woken() => {}
-            () = poll_fn(|cx| line.poll_ready(cx, &left)) => {}
-            () = &mut timer => {}
-        }
-    };
-    drop(seat);
-    match end {
-        End::Finished(reason) => {
-            line.linger().await;
-            reason
-        }
-        End::Abort(reason) => {
-            // What the kernel still holds for a peer that does not read can be megabytes.
-            let _ = line.stream.set_zero_linger();
-            reason
-        }
-        End::Lost(reason) => reason,
-    }
-}
-
 impl Line {
-    pub(super) fn new(stream: TcpStream, session: Session, hub: &Hub) -> Self {
-        Self {
-            stream,
-            state: Mutex::new(State {
-                session,
-                slow: SlowGauge::new(&hub.registry),
-                lost: false,
-            }),
+    pub(super) fn new(stream: TcpStream, session: Session) -> Self {
+        let follower = Follower::new(session);
+        Self { stream, follower }
+    }
+
+    /// What it wants to see.
+    pub(crate) fn filter(&self) -> &Arc<stoat_events::Filter> {
+        self.follower.filter()
+    }
+
+    /// Writes a batch that follows `position`, as far as the client needs it. Leaves to the
+    /// connection's task whatever takes longer.
+    pub(crate) fn offer(&mut self, batch: &Batch, position: u64, hub: &Hub, tally: &mut Tally) {
+        let done = match self.follower.need(batch, position) {
+            Need::Nothing => return,
+            Need::Look => self.look(position, hub),
+            Need::Whole => match self.send(batch.bytes()) {
+                Ok(Some(bytes)) => self.follower.took(batch, bytes, tally, now()),
+                Ok(None) => false,
+                Err(_) => return self.give_up(),
+            },
+        };
+        if !done {
+            self.leave_to_task(position);
         }
     }
 
-    /// Writes what is new. Leaves to the connection's task whatever takes longer.
-    pub(crate) fn offer(
-        &self,
-        batch: &Batch,
-        beat: Option<&Arc<Beat>>,
-        hub: &Hub,
-        tally: &mut Tally,
-    ) {
-        let mut state = self.lock();
-        let State {
-            session,
-            slow,
-            lost,
-        } = &mut *state;
-        if *lost || session.is_stalled() {
-            return;
-        }
-        let mut done = false;
-        if session.wants_all_of(batch, beat) {
-            match self.stream.try_write(batch.bytes()) {
-                Ok(0) => *lost = true,
-                Ok(taken) => done = session.took(batch, taken, tally, now()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => *lost = true,
-            }
-        } else {
-            done = session.pass_over(batch, beat);
-        }
-        for _ in 0..ROUNDS {
-            if done || *lost {
-                break;
-            }
-            match self.write(session, beat, hub) {
-                Ok(wrote) => done = !wrote,
-                Err(_) => *lost = true,
-            }
-        }
-        slow.set(session.is_stalled());
-        if *lost || !done || session.is_stalled() || session.is_over() {
-            session.member().wake();
+    /// Writes a beat, as [`offer`](Self::offer).
+    pub(crate) fn offer_beat(&mut self, beat: &SharedBeat, hub: &Hub, tally: &mut Tally) {
+        let SharedBeat {
+            event,
+            number,
+            position,
+        } = beat;
+        let done = match self.follower.need_of_beat(*number, *position) {
+            Need::Nothing => return,
+            Need::Look => self.look(*position, hub),
+            Need::Whole => match self.send(event.ws_frame()) {
+                Ok(Some(bytes)) => self
+                    .follower
+                    .took_beat(event, *number, *position, bytes, tally),
+                Ok(None) => false,
+                Err(_) => return self.give_up(),
+            },
+        };
+        if !done {
+            self.leave_to_task(*position);
         }
     }
 
     /// Ends the connection since its state can no longer be relied on.
-    pub(crate) fn give_up(&self) {
-        let mut state = self.lock();
-        state.lost = true;
-        state.session.member().wake();
+    pub(crate) fn give_up(&mut self) {
+        self.follower.set_lost();
+        self.leave_to_task(0);
     }
 
     /// Ends the connection since there is nothing more to follow.
-    pub(crate) fn log_is_gone(&self) {
+    pub(crate) fn log_is_gone(&mut self, position: u64) {
         let order = Order::Close(Close::log_gone());
         // Closing does not abort.
-        let session = &mut self.lock().session;
-        let _ = session.obey(order, now());
-        session.member().wake();
+        let _ = self.follower.session(position).obey(order, now());
+        self.leave_to_task(position);
+    }
+
+    /// Tells the registry's member what the fan-out did.
+    pub(crate) fn report(&mut self, position: u64) {
+        self.follower.report(position);
+    }
+
+    fn leave_to_task(&mut self, position: u64) {
+        self.follower.session(position).member().wake();
+    }
+
+    /// Lets the session write what it makes of the log. Says whether all is written.
+    fn look(&mut self, position: u64, hub: &Hub) -> bool {
+        let beat = hub.beats.newest();
+        let session = self.follower.session(position);
+        for _ in 0..ROUNDS {
+            match write(&self.stream, session, beat.as_ref(), hub) {
+                Ok(true) => {}
+                Ok(false) if session.is_stalled() => return false,
+                Ok(false) => {
+                    self.follower.settle();
+                    return true;
+                }
+                Err(_) => {
+                    self.follower.set_lost();
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// Hands bytes to the kernel past the runtime, which would first look up whether it
+    /// believes the socket to be writable. `None` where it is full: the connection's task
+    /// then finds that out in the runtime's way, and waits.
+    fn send(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        match send(&self.stream, bytes) {
+            Ok(0) => Err(ErrorKind::WriteZero.into()),
+            Ok(sent) => Ok(Some(sent)),
+            Err(error) if is_full(error.kind()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Ready when the socket has what the last turn was lacking.
@@ -181,89 +166,49 @@ impl Line {
         }
     }
 
-    /// Writes and reads as much as the socket allows, within bounds.
-    fn turn(&self, hub: &Hub) -> Result<Left, End> {
+    /// Writes and reads as much as the socket allows, within bounds. Ends when the filter
+    /// changes: the fan-out must know of it before the log is read to its end.
+    fn turn(&mut self, position: u64, hub: &Hub) -> Result<Left, End> {
         let beat = hub.beats.newest();
-        let mut state = self.lock();
-        let State {
-            session,
-            slow,
-            lost,
-        } = &mut *state;
+        let is_lost = self.follower.is_lost();
+        let session = self.follower.session(position);
         let mut more = true;
         for _ in 0..ROUNDS {
-            if *lost {
+            if is_lost {
                 return Err(End::Lost(session.reason()));
             }
-            let wrote = self.write(session, beat.as_ref(), hub);
+            let wrote = write(&self.stream, session, beat.as_ref(), hub);
             let wrote = wrote.map_err(|_| End::Lost(session.reason()))?;
             if session.is_over() {
                 return Err(End::Finished(session.reason()));
             }
-            let read = self.read(session, hub);
+            let filter = Arc::as_ptr(session.filter());
+            let read = read(&self.stream, session, hub);
             more = wrote || read.map_err(|_| End::Lost(session.reason()))?;
-            if !more {
+            if !more || filter != Arc::as_ptr(session.filter()) {
                 break;
             }
         }
-        slow.set(session.is_stalled());
-        Ok(Left {
+        let left = Left {
             more,
             wants_input: session.wants_input(),
             stalled: session.is_stalled(),
             deadline: session.deadline(),
-        })
-    }
-
-    /// Lines up and writes once. Says whether there may be more to line up or to write.
-    fn write(
-        &self,
-        session: &mut Session,
-        beat: Option<&Arc<Beat>>,
-        hub: &Hub,
-    ) -> io::Result<bool> {
-        let around = Surroundings {
-            log: &*hub.log,
-            beat,
         };
-        let more = session.fill(&around, now());
-        if !session.has_output() {
-            return Ok(more);
+        if !more {
+            self.follower.settle();
         }
-        let (slices, count) = session.slices();
-        match self.stream.try_write_vectored(&slices[..count]) {
-            Ok(0) => Err(ErrorKind::WriteZero.into()),
-            Ok(bytes) => {
-                session.written(bytes, &hub.registry.counters, now());
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                session.stalled(now());
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        Ok(left)
     }
 
-    /// Reads once. Says whether there may be more to read.
-    fn read(&self, session: &mut Session, hub: &Hub) -> io::Result<bool> {
-        if !session.wants_input() {
-            return Ok(false);
-        }
-        let mut buffer = [0; 2048];
-        match self.stream.try_read(&mut buffer) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(len) => {
-                session.received(&buffer[..len], &hub.registry.counters, now());
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Throws away what the kernel still holds: for a peer that does not read that can be
+    /// megabytes.
+    fn abort(self) {
+        let _ = self.stream.set_zero_linger();
     }
 
     /// Ends our half and reads the other to its end, within bounds.
-    async fn linger(&self) {
+    async fn linger(self) {
         if SockRef::from(&self.stream)
             .shutdown(Shutdown::Write)
             .is_err()
@@ -286,9 +231,68 @@ impl Line {
             }
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in between is the end of the connection's task or of the fan-out's turn.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Lines up and writes once. Says whether there may be more to line up or to write.
+fn write(
+    stream: &TcpStream,
+    session: &mut Session,
+    beat: Option<&Arc<Beat>>,
+    hub: &Hub,
+) -> io::Result<bool> {
+    let around = Surroundings {
+        log: &*hub.log,
+        beat,
+    };
+    let more = session.fill(&around, now());
+    if !session.has_output() {
+        return Ok(more);
     }
+    let (slices, count) = session.slices();
+    match stream.try_write_vectored(&slices[..count]) {
+        Ok(0) => Err(ErrorKind::WriteZero.into()),
+        Ok(bytes) => {
+            session.written(bytes, &hub.registry.counters, now());
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            session.stalled(now());
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads once. Says whether there may be more to read.
+fn read(stream: &TcpStream, session: &mut Session, hub: &Hub) -> io::Result<bool> {
+    if !session.wants_input() {
+        return Ok(false);
+    }
+    let mut buffer = [0; 2048];
+    match stream.try_read(&mut buffer) {
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(len) => {
+            session.received(&buffer[..len], &hub.registry.counters, now());
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::net::SendFlags;
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(rustix::net::send(stream, bytes, flags)?)
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.try_write(bytes)
+}
+
+/// Interrupted counts too: the connection's task tries again.
+fn is_full(error: ErrorKind) -> bool {
+    matches!(error, ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -127,6 +127,11 @@ impl Session {
         }
     }
 
+    /// Closes with 1008 at this time, if any.
+    pub(super) fn end_at(&mut self, end: Option<Instant>) {
+        self.deadlines.end_at(end);
+    }
+
     /// Lines up what is to be sent next, in this order: answers to the peer, since
     /// they are short and it waits; a gap, since it stands before the events that
     /// follow it; events; the heartbeat, at its position among the events; the Close.
@@ -286,6 +291,7 @@ impl Session {
             // A ping that the peer has not taken yet is enough.
             Deadline::Ping if self.protocol.output_len() == 0 => self.protocol.send_ping(),
             Deadline::Ping => {}
+            Deadline::AuthorizationEnded => self.close(&Close::authorization_ended(), now),
             Deadline::NoPong => self.close(&Close::no_pong(), now),
             Deadline::WriteStalled => return Some(Due::Abort(DisconnectReason::WriteTimeout)),
             Deadline::CloseUnanswered if self.has_output() => {
@@ -317,7 +323,8 @@ impl Session {
         };
         match control {
             Some(Control::Subscribe(filter)) => {
-                self.filter = Arc::new(filter);
+                let scope = self.filter.scope().clone();
+                self.filter = Arc::new(filter.within(scope));
                 self.member.set_filter(Arc::clone(&self.filter));
             }
             Some(Control::Ping) => self.protocol.send_text(PONG),

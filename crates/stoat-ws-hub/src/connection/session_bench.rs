@@ -4,7 +4,8 @@ use serde_json::Value;
 use stoat_events::{Event, EventType, MemoryLog, Retention, Topic};
 
 use super::*;
-use crate::connection::batch::Batch;
+use crate::connection::batch::{Batch, Share};
+use crate::connection::follower::{Follower, Need};
 use crate::heartbeat::Beats;
 use crate::registry::{Membership, Newcomer, Registry};
 use crate::stats::Tally;
@@ -14,10 +15,11 @@ pub(super) struct Bench {
     pub(super) log: MemoryLog,
     pub(super) beats: Beats,
     pub(super) registry: Arc<Registry>,
-    pub(super) session: Session,
+    pub(super) follower: Follower,
     pub(super) sent: Vec<u8>,
-    /// Where the next batch of the fan-out begins.
-    from: u64,
+    /// Up to where the fan-out has offered everything.
+    pub(super) position: u64,
+    beat_offered: u64,
     pub(super) now: Instant,
     _membership: Membership,
 }
@@ -46,9 +48,10 @@ impl Bench {
             log: MemoryLog::builder().retention(retention).build(),
             beats: Beats::new(),
             registry,
-            session,
+            follower: Follower::new(session),
             sent: Vec::new(),
-            from: 0,
+            position: 0,
+            beat_offered: 0,
             now,
             _membership: membership,
         }
@@ -68,6 +71,11 @@ impl Bench {
             .beat(&self.log.bounds(), Timestamp::from_unix_micros(0));
     }
 
+    /// The session, as the connection's task has it.
+    pub(super) fn session(&mut self) -> &mut Session {
+        self.follower.session(self.position)
+    }
+
     /// Lines up, as the driver does before each write.
     pub(super) fn fill(&mut self) -> bool {
         let beats = self.beats.watch();
@@ -76,49 +84,94 @@ impl Bench {
             log: &self.log,
             beat: beat.as_ref(),
         };
-        self.session.fill(&around, self.now)
+        self.follower.session(self.position).fill(&around, self.now)
     }
 
     /// The socket takes up to `room` bytes in one write.
     pub(super) fn write(&mut self, room: usize) -> bool {
         self.fill();
-        let output: Vec<u8> = self.session.output().flatten().copied().collect();
-        let taken = room.min(output.len());
+        let output: Vec<u8> = self.session().output().flatten().copied().collect();
+        let taken = self.take(&output, room);
         if taken > 0 {
-            self.sent.extend_from_slice(&output[..taken]);
-            self.session
-                .written(taken, &self.registry.counters, self.now);
+            let (registry, now) = (Arc::clone(&self.registry), self.now);
+            self.session().written(taken, &registry.counters, now);
         }
         taken > 0
     }
 
-    /// The fan-out comes by, and the socket takes up to `room` bytes.
+    /// The fan-out comes by with what is new, and the socket takes up to `room` bytes at a
+    /// time.
     pub(super) fn offer(&mut self, room: usize) {
-        let mut batch = Batch::default();
-        batch.read(&self.log, self.from);
-        self.from = batch.to();
-        let beats = self.beats.watch();
-        let beat = beats.borrow().clone();
-        if self.session.is_stalled() || self.session.pass_over(&batch, beat.as_ref()) {
-            return;
-        }
-        if !self.session.wants_all_of(&batch, beat.as_ref()) {
-            self.write(room);
-            return;
-        }
-        let taken = room.min(batch.bytes().len());
-        self.sent.extend_from_slice(&batch.bytes()[..taken]);
         let mut tally = Tally::default();
-        let all = self.session.took(&batch, taken, &mut tally, self.now);
-        assert_eq!(all, taken == batch.bytes().len());
+        let mut batch = Batch::default();
+        if batch.read(&self.log, self.position) {
+            let filter = self.follower.filter();
+            let by_topic = filter.topics().is_some();
+            let unmarked = by_topic && batch.share(filter) == Share::None;
+            match self.follower.need(&batch, self.position) {
+                _ if unmarked => {}
+                Need::Nothing => {}
+                Need::Look => self.turn(room),
+                Need::Whole => {
+                    let taken = self.take(batch.bytes(), room);
+                    if taken == 0 {
+                        self.session();
+                    } else {
+                        self.follower.took(&batch, taken, &mut tally, self.now);
+                    }
+                }
+            }
+            self.position = batch.to();
+        }
+        let newest = self.beats.newest();
+        if let Some(beat) = newest.filter(|beat| beat.number > self.beat_offered) {
+            self.beat_offered = beat.number;
+            match self.follower.need_of_beat(beat.number, self.position) {
+                Need::Nothing => {}
+                Need::Look => self.turn(room),
+                Need::Whole => {
+                    let id = self.log.bounds().id(self.position);
+                    let event = Arc::new(heartbeat(id, beat.at));
+                    let taken = self.take(event.ws_frame(), room);
+                    if taken == 0 {
+                        self.session();
+                    } else {
+                        let (number, position) = (beat.number, self.position);
+                        self.follower
+                            .took_beat(&event, number, position, taken, &mut tally);
+                    }
+                }
+            }
+        }
         self.registry.counters.add(&tally);
+    }
+
+    /// The session looks at the log itself; or the connection's task takes its turn.
+    pub(super) fn turn(&mut self, room: usize) {
+        let more = self.fill();
+        let output: Vec<u8> = self.session().output().flatten().copied().collect();
+        let taken = self.take(&output, room);
+        let (registry, now) = (Arc::clone(&self.registry), self.now);
+        match (output.len(), taken) {
+            (0, _) if !more => self.follower.settle(),
+            (0, _) => {}
+            (_, 0) => self.session().stalled(now),
+            _ => self.session().written(taken, &registry.counters, now),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], room: usize) -> usize {
+        let taken = room.min(bytes.len());
+        self.sent.extend_from_slice(&bytes[..taken]);
+        taken
     }
 
     /// The socket takes nothing.
     pub(super) fn stall(&mut self) {
         self.fill();
-        if self.session.has_output() {
-            self.session.stalled(self.now);
+        let now = self.now;
+        if self.session().has_output() {
+            self.session().stalled(now);
         }
     }
 
@@ -129,12 +182,22 @@ impl Bench {
     pub(super) fn receive(&mut self, first: u8, payload: &[u8]) {
         let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
         frame.extend_from_slice(payload);
-        self.session
-            .received(&frame, &self.registry.counters, self.now);
+        self.receive_bytes(&frame);
+    }
+
+    pub(super) fn receive_bytes(&mut self, bytes: &[u8]) {
+        let (registry, now) = (Arc::clone(&self.registry), self.now);
+        self.session().received(bytes, &registry.counters, now);
+    }
+
+    pub(super) fn tick(&mut self) -> Option<Due> {
+        let now = self.now;
+        self.session().tick(now)
     }
 
     pub(super) fn obey(&mut self, order: Order) {
-        assert_eq!(self.session.obey(order, self.now), None);
+        let now = self.now;
+        assert_eq!(self.session().obey(order, now), None);
     }
 
     /// Everything sent so far, as opcode and payload.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use stoat_events::{Scope, TopicPattern};
 
 use super::bench::Bench;
 use super::*;
 use crate::connection::batch::Batch;
+use crate::connection::follower::Need;
 
 fn positions(events: &[(&str, u64)]) -> Vec<(String, u64)> {
     events
@@ -25,7 +27,7 @@ fn events_pass_the_filter_in_order() {
     bench.publish("a", Some("x.z"), 1);
     bench.write_all();
     assert_eq!(bench.events(), positions(&[("a", 1), ("a", 4)]));
-    assert_eq!(bench.session.member.cursor.load(Relaxed), 4);
+    assert_eq!(bench.session().member.cursor.load(Relaxed), 4);
 }
 
 #[test]
@@ -56,55 +58,109 @@ fn a_new_subscription_counts_for_what_follows() {
     bench.publish("b", None, 1);
     bench.write_all();
     assert_eq!(bench.events(), positions(&[("a", 1), ("b", 3)]));
-    assert_eq!(bench.session.member.filter().types().unwrap().len(), 1);
+    assert_eq!(bench.session().member.filter().types().unwrap().len(), 1);
 }
 
 #[test]
-fn a_batch_goes_out_as_it_is_to_who_sees_all_and_has_all_before_it() {
-    let mut bench = Bench::new(100, Filter::all(), None);
-    bench.publish("a", None, 3);
-    bench.offer(usize::MAX);
-    bench.publish("a", None, 1);
-    bench.offer(usize::MAX);
-    let expected = [("a", 1), ("a", 2), ("a", 3), ("a", 4)];
-    assert_eq!(bench.events(), positions(&expected));
-    assert!(!bench.session.has_output());
+fn a_new_subscription_stays_within_the_scope() {
+    let scope = Scope::topics([TopicPattern::parse("x.*").unwrap()]);
+    let mut bench = Bench::new(100, Filter::all().within(scope), None);
+    for subscribe in ["null", r#"["*"]"#, r#"["y.a","x.b"]"#] {
+        let text = format!(r#"{{"action":"subscribe","topics":{subscribe}}}"#);
+        bench.receive(0x81, text.as_bytes());
+        for topic in [None, Some("y.a"), Some("x.b")] {
+            bench.publish("a", topic, 1);
+        }
+        bench.write_all();
+    }
+    assert_eq!(bench.events(), positions(&[("a", 3), ("a", 6), ("a", 9)]));
+}
 
-    let mut batch = Batch::default();
+#[test]
+fn the_end_of_the_authorization_closes_it_and_holds_the_rest_back() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    let end = bench.now + Duration::from_secs(5);
+    bench.session().end_at(Some(end));
+    assert_eq!(bench.session().deadline(), end);
+    bench.now = end;
+    assert_eq!(bench.tick(), None);
     bench.publish("a", None, 1);
-    assert!(batch.read(&bench.log, 4));
-    assert!(bench.session.wants_all_of(&batch, None));
-    bench.receive(0x89, b"ping");
-    assert!(!bench.session.wants_all_of(&batch, None), "a pong is due");
+    bench.offer(usize::MAX);
     bench.write_all();
-    assert!(
-        !bench.session.wants_all_of(&batch, None),
-        "it has it already"
+    let close = b"\x03\xf0authorization ended".to_vec();
+    assert_eq!(bench.frames(), [(8, close)]);
+    assert_eq!(
+        bench.session().reason(),
+        DisconnectReason::AuthorizationEnded
     );
 }
 
 #[test]
-fn a_batch_with_nothing_for_the_client_is_passed_over_without_a_look_at_the_log() {
+fn what_is_new_goes_out_as_it_is_to_who_sees_all_and_has_all_before_it() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 1);
+    bench.offer(usize::MAX);
+    assert_eq!(bench.events(), [], "its task has not had a turn yet");
+    bench.write_all();
+    bench.turn(usize::MAX);
+    bench.publish("a", None, 3);
+    bench.offer(usize::MAX);
+    bench.publish("a", None, 1);
+    bench.offer(usize::MAX);
+    let expected = [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("a", 5)];
+    assert_eq!(bench.events(), positions(&expected));
+
+    let mut batch = Batch::default();
+    bench.publish("a", None, 1);
+    assert!(batch.read(&bench.log, 5));
+    assert_eq!(bench.follower.need(&batch, 5), Need::Whole);
+    bench.receive(0x89, b"ping");
+    assert_eq!(
+        bench.follower.need(&batch, 5),
+        Need::Nothing,
+        "a pong is due"
+    );
+    bench.write_all();
+    bench.turn(usize::MAX);
+    assert_eq!(bench.follower.need(&batch, 5), Need::Nothing, "it has it");
+    assert_eq!(
+        bench.session().member.bytes_sent.load(Relaxed),
+        bench.sent.len() as u64
+    );
+}
+
+#[test]
+fn what_is_not_for_the_client_is_passed_over_without_a_look_at_the_log() {
     let filter = Filter::from_lists(None, Some("x.*")).unwrap();
     let mut bench = Bench::new(100, filter, None);
+    bench.turn(usize::MAX);
     let mut batch = Batch::default();
     bench.publish("a", Some("y.z"), 3);
     assert!(batch.read(&bench.log, 0));
-    assert!(bench.session.pass_over(&batch, None));
-    assert_eq!(bench.session.member.cursor.load(Relaxed), 3);
-    assert!(!bench.session.pass_over(&batch, None), "it is past it");
+    assert_eq!(bench.follower.need(&batch, 0), Need::Nothing);
+    bench.follower.report(0);
+    assert_eq!(bench.session().member.cursor.load(Relaxed), 3);
+    bench.turn(usize::MAX);
 
     bench.publish("a", Some("y.z"), 1);
     bench.publish("a", Some("x.y"), 1);
     assert!(batch.read(&bench.log, 3));
-    assert!(!bench.session.pass_over(&batch, None), "one is for it");
-    bench.write_all();
+    assert_eq!(bench.follower.need(&batch, 3), Need::Look, "one is for it");
+    bench.turn(usize::MAX);
     assert_eq!(bench.events(), positions(&[("a", 5)]));
+}
 
-    bench.publish("a", Some("y.z"), 1);
-    assert!(batch.read(&bench.log, 5));
-    bench.receive(0x89, b"ping");
-    assert!(!bench.session.pass_over(&batch, None), "a pong is due");
+#[test]
+fn who_was_not_visited_is_where_the_fan_out_is() {
+    let filter = Filter::from_lists(None, Some("x")).unwrap();
+    let mut bench = Bench::new(2, filter, None);
+    bench.turn(usize::MAX);
+    bench.publish("a", Some("y"), 5);
+    bench.position = 5;
+    bench.publish("a", Some("x"), 1);
+    bench.offer(usize::MAX);
+    bench.turn(usize::MAX);
+    assert_eq!(bench.events(), positions(&[("a", 6)]), "and no gap");
 }
 
 #[test]
@@ -113,10 +169,10 @@ fn a_stalled_client_holds_one_event_and_is_told_of_the_gap() {
     bench.publish("a", None, 3);
     bench.write(10);
     bench.stall();
-    assert_eq!(bench.session.queue.len(), 1);
+    assert_eq!(bench.session().queue.len(), 1);
     bench.publish("a", None, 5);
     bench.stall();
-    assert_eq!(bench.session.queue.len(), 1);
+    assert_eq!(bench.session().queue.len(), 1);
     bench.write_all();
     // The event that was begun ends; 2 to 5 are gone; 6 to 8 are retained.
     assert_eq!(
@@ -197,10 +253,10 @@ fn leaving_sends_what_was_accepted_and_then_closes() {
     let frames = bench.frames();
     assert_eq!(frames.last().unwrap(), &(8, b"\x03\xe9retry_ms=7".to_vec()));
     assert!(bench.events().len() >= 300);
-    assert!(!bench.session.is_over());
+    assert!(!bench.session().is_over());
     bench.receive(0x88, b"\x03\xe9");
-    assert!(bench.session.is_over());
-    assert_eq!(bench.session.reason(), DisconnectReason::Shutdown);
+    assert!(bench.session().is_over());
+    assert_eq!(bench.session().reason(), DisconnectReason::Shutdown);
 }
 
 #[test]
@@ -212,22 +268,20 @@ fn nothing_follows_a_close_frame() {
     bench.obey(Order::Close(Close::by_operator()));
     bench.write_all();
     assert_eq!(bench.frames(), [(8, b"\x03\xe8".to_vec())]);
-    assert!(bench.session.is_over());
-    assert_eq!(bench.session.reason(), DisconnectReason::ClientClosed);
+    assert!(bench.session().is_over());
+    assert_eq!(bench.session().reason(), DisconnectReason::ClientClosed);
 }
 
 #[test]
 fn faults_close_with_their_code_and_end_it() {
     let mut bench = Bench::new(100, Filter::all(), None);
     bench.publish("a", None, 1);
-    bench
-        .session
-        .received(&[0x81, 0x05], &bench.registry.counters, bench.now);
+    bench.receive_bytes(&[0x81, 0x05]);
     bench.write_all();
     assert_eq!(bench.frames()[0].1[..2], 1002u16.to_be_bytes());
     assert_eq!(bench.frames().len(), 1);
-    assert!(bench.session.is_over());
-    assert_eq!(bench.session.reason(), DisconnectReason::ProtocolError);
+    assert!(bench.session().is_over());
+    assert_eq!(bench.session().reason(), DisconnectReason::ProtocolError);
 }
 
 #[test]
@@ -237,7 +291,7 @@ fn an_unanswered_close_ends_in_time() {
     bench.write_all();
     bench.now += CLOSE_ANSWER;
     let due = Due::LetGo(DisconnectReason::Operator);
-    assert_eq!(bench.session.tick(bench.now), Some(due));
+    assert_eq!(bench.tick(), Some(due));
 }
 
 #[test]
@@ -245,13 +299,11 @@ fn garbage_after_our_close_ends_it() {
     let mut bench = Bench::new(100, Filter::all(), None);
     bench.obey(Order::Close(Close::by_operator()));
     for _ in 0..20 {
-        bench
-            .session
-            .received(&[0x0f; 3], &bench.registry.counters, bench.now);
+        bench.receive_bytes(&[0x0f; 3]);
     }
     bench.write_all();
-    assert!(bench.session.is_over());
-    assert_eq!(bench.session.reason(), DisconnectReason::Operator);
+    assert!(bench.session().is_over());
+    assert_eq!(bench.session().reason(), DisconnectReason::Operator);
 }
 
 #[test]
@@ -286,15 +338,15 @@ fn a_flood_of_control_frames_ends_it() {
     bench.write_all();
     let (opcode, close) = bench.frames().pop().unwrap();
     assert_eq!((opcode, &close[..2]), (8, &1008u16.to_be_bytes()[..]));
-    assert!(bench.session.is_over());
-    assert_eq!(bench.session.reason(), DisconnectReason::ProtocolError);
+    assert!(bench.session().is_over());
+    assert_eq!(bench.session().reason(), DisconnectReason::ProtocolError);
 }
 
 #[test]
 fn a_client_that_pings_and_never_reads_is_not_listened_to_for_ever() {
     let mut bench = Bench::new(100, Filter::all(), None);
     let mut pings = 0;
-    while bench.session.wants_input() {
+    while bench.session().wants_input() {
         bench.now += Duration::from_millis(20);
         bench.receive(0x89, &[0; 100]);
         bench.stall();
@@ -303,7 +355,7 @@ fn a_client_that_pings_and_never_reads_is_not_listened_to_for_ever() {
     }
     assert!(pings > 500);
     bench.write_all();
-    assert!(bench.session.wants_input());
+    assert!(bench.session().wants_input());
     assert_eq!(bench.frames().len(), pings);
 }
 
@@ -311,14 +363,14 @@ fn a_client_that_pings_and_never_reads_is_not_listened_to_for_ever() {
 fn deadlines_end_it() {
     let mut bench = Bench::new(100, Filter::all(), None);
     bench.now += Duration::from_secs(30);
-    assert_eq!(bench.session.tick(bench.now), None);
+    assert_eq!(bench.tick(), None);
     bench.write_all();
     assert_eq!(bench.frames(), [(9, vec![])]);
     bench.now += Duration::from_secs(30);
-    assert_eq!(bench.session.tick(bench.now), None);
+    assert_eq!(bench.tick(), None);
     bench.write_all();
     assert_eq!(bench.frames()[1].1[..2], 1011u16.to_be_bytes());
-    assert_eq!(bench.session.reason(), DisconnectReason::PongTimeout);
+    assert_eq!(bench.session().reason(), DisconnectReason::PongTimeout);
 
     let mut bench = Bench::new(100, Filter::all(), None);
     bench.publish("a", None, 1);
@@ -326,10 +378,10 @@ fn deadlines_end_it() {
     bench.receive(0x8a, b"");
     bench.now += Duration::from_secs(59);
     bench.receive(0x8a, b"");
-    bench.session.tick(bench.now);
+    bench.tick();
     bench.now += Duration::from_secs(1);
     assert_eq!(
-        bench.session.tick(bench.now),
+        bench.tick(),
         Some(Due::Abort(DisconnectReason::WriteTimeout))
     );
 }
@@ -339,7 +391,7 @@ fn deadlines_end_it() {
 enum Step {
     Publish(usize),
     Beat,
-    Write(usize),
+    Turn(usize),
     Offer(usize),
     Stall,
     Ping,
@@ -349,7 +401,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (1usize..6).prop_map(Step::Publish),
         1 => Just(Step::Beat),
-        3 => (1usize..1500).prop_map(Step::Write),
+        3 => (1usize..1500).prop_map(Step::Turn),
         4 => (1usize..1500).prop_map(Step::Offer),
         2 => Just(Step::Stall),
         1 => Just(Step::Ping),
@@ -370,7 +422,7 @@ proptest! {
             match step {
                 Step::Publish(count) => bench.publish("a", None, count),
                 Step::Beat => bench.beat(),
-                Step::Write(room) => { bench.write(room); }
+                Step::Turn(room) => bench.turn(room),
                 Step::Offer(room) => bench.offer(room),
                 Step::Stall => bench.stall(),
                 Step::Ping => { pings += 1; bench.receive(0x89, b"p"); }
@@ -393,17 +445,25 @@ proptest! {
         prop_assert_eq!(bench.frames().iter().filter(|(opcode, _)| *opcode == 10).count(), pings);
     }
 
-    /// The same for a client that sees every second kind of event only.
+    /// The same for a client that sees every second kind of event only, and is visited for
+    /// the other or is not.
     #[test]
-    fn a_filtered_stream_is_true(steps in proptest::collection::vec(any_step(), 1..120)) {
-        let filter = Filter::from_lists(Some("a"), None).unwrap();
-        let mut bench = Bench::new(10_000, filter, None);
+    fn a_filtered_stream_is_true(
+        by_topic: bool,
+        steps in proptest::collection::vec(any_step(), 1..120),
+    ) {
+        let filter = if by_topic {
+            Filter::from_lists(None, Some("a"))
+        } else {
+            Filter::from_lists(Some("a"), None)
+        };
+        let mut bench = Bench::new(10_000, filter.unwrap(), None);
         let (mut published, mut expected) = (0u64, Vec::new());
         for step in steps {
             match step {
                 Step::Publish(count) => {
                     let event_type = if count % 2 == 0 { "a" } else { "b" };
-                    bench.publish(event_type, None, count);
+                    bench.publish(event_type, Some(event_type), count);
                     let new = published + 1..=published + count as u64;
                     published += count as u64;
                     if event_type == "a" {
@@ -411,7 +471,7 @@ proptest! {
                     }
                 }
                 Step::Beat => bench.beat(),
-                Step::Write(room) => { bench.write(room); }
+                Step::Turn(room) => bench.turn(room),
                 Step::Offer(room) => bench.offer(room),
                 Step::Stall => bench.stall(),
                 Step::Ping => bench.receive(0x89, b"p"),
@@ -421,6 +481,6 @@ proptest! {
         let mut seen = bench.events();
         seen.retain(|(event_type, _)| event_type != "heartbeat");
         prop_assert_eq!(seen, expected);
-        prop_assert_eq!(bench.session.member.cursor.load(Relaxed), published);
+        prop_assert_eq!(bench.session().member.cursor.load(Relaxed), published);
     }
 }

@@ -54,7 +54,7 @@ where
             // takes nothing; and last the timer, so that progress made just now is
             // seen before it.
             biased;
-            () = member.woken() => member
+            () = poll_fn(|cx| member.poll_woken(cx)) => member
                 .take_order()
                 .and_then(|order| driver.session.obey(order, now()))
                 .map(End::Abort),

@@ -118,6 +118,17 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
         self.json().await["payload"]["n"].as_u64().unwrap()
     }
 
+    /// The Close frame that comes after all else.
+    pub async fn last_frame(&mut self) -> CloseFrame {
+        loop {
+            match self.next().await {
+                Message::Close(Some(frame)) => return frame,
+                Message::Text(_) => {}
+                other => panic!("expected text or a close, got {other:?}"),
+            }
+        }
+    }
+
     /// The Close frame that comes next.
     pub async fn close_frame(&mut self) -> CloseFrame {
         match self.next().await {

@@ -6,6 +6,7 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,17 +15,21 @@ use http::{StatusCode, request};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use stoat_events::{
-    AppendError, Appended, Batch, CorrelationId, Event, EventId, IdempotencyKey, Receipt, Timestamp,
+    AppendError, Appended, Batch, CorrelationId, Event, EventId, IdempotencyKey, Receipt, Scope,
+    Timestamp, Topic,
 };
 use tokio::time::Instant;
 
 use super::answer::{Outcome, json};
 use super::app::App;
+use super::auth::Access;
 use super::body::RequestBody;
 use super::problem::{
-    DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL, INVALID_IDEMPOTENCY_KEY, Problem,
-    UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+    BATCH_TOO_LARGE, DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL,
+    INVALID_IDEMPOTENCY_KEY, Problem, RATE_EXCEEDED, TOPIC_FORBIDDEN, UNAVAILABLE,
+    UNSUPPORTED_MEDIA_TYPE,
 };
+use super::rate::{Key, Over, Rate};
 use media::Format;
 use parse::{Parsed, Shape};
 
@@ -39,11 +44,19 @@ pub(super) async fn publish(
     app: &App,
     request: &request::Parts,
     body: &mut RequestBody,
+    access: &Access,
+    client: SocketAddr,
 ) -> Outcome {
     // Held until the answer is made: a drain waits for it.
     let pass = app.publishes.enter().ok_or_else(draining)?;
     let format = check_headers(&request.headers)?;
     let key = KeyText::from_headers(&request.headers)?;
+    let publisher = Key::new(access.owner.as_ref(), client.ip());
+    if let Some(rate) = &app.rate {
+        // A body that would be refused whatever is in it is not read.
+        let over = |over| over_rate(rate, 1, over);
+        rate.look(&publisher, now()).map_err(over)?;
+    }
 
     let deadline = Instant::now() + app.limits.body_timeout;
     let bytes = tokio::select! {
@@ -53,7 +66,15 @@ pub(super) async fn publish(
         bytes = body.read(app.limits.max_body, deadline) => bytes?,
     };
     let Parsed { events, shape } = parse::parse(format, &bytes, Timestamp::now())?;
-    let idempotency_key = key.map(|key| key.sealed(format, &bytes)).transpose()?;
+    check_topics(&events, &access.scope, shape)?;
+    if let Some(rate) = &app.rate {
+        let over = |over| over_rate(rate, events.len(), over);
+        rate.take(&publisher, events.len(), now()).map_err(over)?;
+    }
+    let owner = access.owner.as_deref().unwrap_or_default();
+    let idempotency_key = key
+        .map(|key| key.sealed(owner, format, &bytes))
+        .transpose()?;
     let types: Vec<_> = events.iter().map(Event::event_type).cloned().collect();
     let batch = Batch {
         events,
@@ -113,14 +134,48 @@ impl<'a> KeyText<'a> {
         }
     }
 
-    fn sealed(self, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
+    fn sealed(self, owner: &str, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
         let content = Sha256::new()
             .chain_update(format.essence())
             .chain_update(b"\n")
             .chain_update(body);
-        IdempotencyKey::new("", self.0, content.finalize().into())
+        IdempotencyKey::new(owner, self.0, content.finalize().into())
             .map_err(|error| invalid_key(&error.to_string()))
     }
+}
+
+/// Says the same of every topic that the token is not good for, whether anybody uses it or not.
+fn check_topics(events: &[Event], scope: &Scope, shape: Shape) -> Result<(), Problem> {
+    let outside = |event: &Event| !scope.allows(event.topic().map(Topic::as_str));
+    let Some(index) = events.iter().position(outside) else {
+        return Ok(());
+    };
+    let detail = "the token lacks the right to publish to this topic; without a topic it needs `*`";
+    let problem = Problem::new(TOPIC_FORBIDDEN, detail).field("topic");
+    Err(match shape {
+        Shape::One => problem,
+        Shape::Many => problem.index(index),
+    })
+}
+
+fn over_rate(rate: &Rate, events: usize, over: Over) -> Problem {
+    let most = rate.per_second();
+    match over {
+        Over::For(wait) => Problem::new(
+            RATE_EXCEEDED,
+            format!("at most {most} events can be published in a second"),
+        )
+        .retry_after(seconds(wait)),
+        Over::Ever => Problem::new(
+            BATCH_TOO_LARGE,
+            format!("the batch has {events} events, at most {most} can be published in a second"),
+        ),
+    }
+}
+
+/// tokio's clock, which tests can hold still.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn invalid_key(detail: &str) -> Problem {

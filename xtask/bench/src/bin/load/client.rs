@@ -1,6 +1,6 @@
 //! One WebSocket client: its handshake, and which events it got.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -10,6 +10,9 @@ use stoat_bench::http;
 /// The key of every handshake and the answer to it, from RFC 6455.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// How many clients have the same address: it takes the kernel long to find the last free ports.
+const PER_SOURCE: usize = 10_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -76,11 +79,18 @@ impl Got {
 }
 
 impl Client {
-    /// Begins to connect.
-    pub(crate) fn connect(address: SocketAddrV4) -> Result<Self, Errno> {
+    /// Begins to connect the client of a number.
+    pub(crate) fn connect(address: SocketAddrV4, number: usize) -> Result<Self, Errno> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         net::sockopt::set_tcp_nodelay(&socket, true)?;
+        let source = number / PER_SOURCE;
+        if source > 0 && address.ip().is_loopback() {
+            // Another one for each server.
+            let [.., server] = address.ip().octets();
+            let source = Ipv4Addr::new(127, 1, server, source as u8);
+            net::bind(&socket, &SocketAddrV4::new(source, 0))?;
+        }
         match net::connect(&socket, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),

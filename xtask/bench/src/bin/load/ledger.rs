@@ -1,5 +1,7 @@
 //! Which events are on their way, and how long those that arrived took.
 
+use std::ops::Range;
+
 use stoat_bench::histogram::Histogram;
 
 /// How many events may be on their way at once; one that is overtaken by so many counts as lost.
@@ -22,8 +24,8 @@ pub(crate) struct Ledger {
     pub(crate) open: usize,
     /// Events that were given up.
     pub(crate) expired: u64,
-    /// The first event that is measured.
-    pub(crate) measured_from: u64,
+    /// The events that are measured.
+    pub(crate) measured: Range<u64>,
     /// From the time an event was due until one client had it.
     pub(crate) delivery: Histogram,
     /// From the time an event was due until the last client had it.
@@ -38,7 +40,7 @@ impl Ledger {
             oldest: 0,
             open: 0,
             expired: 0,
-            measured_from: u64::MAX,
+            measured: 0..0,
             delivery: Histogram::default(),
             last: Histogram::default(),
         }
@@ -63,7 +65,7 @@ impl Ledger {
 
     /// One client has the event.
     pub(crate) fn delivered(&mut self, number: u64, due: u64, now: u64) {
-        let measured = number >= self.measured_from;
+        let measured = self.measured.contains(&number);
         if measured {
             self.delivery.record(now.saturating_sub(due));
         }
@@ -121,7 +123,7 @@ mod tests {
     #[test]
     fn an_event_is_complete_with_its_last_client() {
         let mut ledger = Ledger::new();
-        ledger.measured_from = 1;
+        ledger.measured = 1..2;
         for number in 0..2 {
             assert_eq!(ledger.enter(100, 2), number);
             ledger.delivered(number, 100, 150);

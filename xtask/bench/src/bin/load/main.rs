@@ -7,60 +7,73 @@
 )]
 
 mod client;
+mod course;
 mod ledger;
 mod publisher;
+mod silent;
 mod swarm;
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use client::State;
-use serde_json::{Map, Value, json};
+use course::{Course, Figures, Load};
+use serde_json::Value;
+use silent::{Sinks, Stuck};
 use stoat_bench::arguments::Arguments;
-use stoat_bench::histogram::Histogram;
-use stoat_bench::machine::{self, Cpu};
 use stoat_bench::marker::Template;
 use stoat_bench::process::{self, Server};
-use swarm::Swarm;
+use swarm::{Swarm, Topic};
 
 const USAGE: &str = "\
 usage: load --port P [OPTIONS] -- SERVER [ARGUMENTS]
 
 Starts the server, opens WebSocket clients on it, publishes, and prints what came of it.
 
-  --port P            where the server listens on 127.0.0.1
+  --host A            the address that the server listens on [127.0.0.1]
+  --port P            and its port
   --ws PATH           the path of its WebSocket [/ws]
   --publish PATH      the path of its publish URL [/publish]
   --body TEXT         what is published, with {FB} for the marker
   --size BYTES        the length of the published body [256]
   --clients N         [1000]
+  --topics N          each client subscribes to one of N topics; the events go to each in turn
+  --sinks N           so many more clients cost next to nothing: what they get is only counted
+  --stuck N           so many more clients never read; waits until the server has dropped them
   --rate R            publish R events per second
   --flat --window W   publish as long as fewer than W events are on their way [64]
   --secs T            measure for T seconds [5]
   --warmup T          after T seconds [1]
-  --server-core C     keep the server on this core
+  --hold              once the clients are open, print a line, and wait for one with the time that
+                      the first event is due at, in nanoseconds since 1970
+  --workers N         the server's worker threads, if it has a choice, and its cores [1]
+  --server-core C     keep the server on its cores from this one on
   --core C            keep the load generator on this core
 ";
-const FLAGS: &[&str] = &["--flat", "--launch", "--help"];
+const FLAGS: &[&str] = &["--flat", "--hold", "--launch", "--help"];
 const VALUES: &[&str] = &[
+    "--host",
     "--port",
     "--ws",
     "--publish",
     "--body",
     "--size",
     "--clients",
+    "--topics",
+    "--sinks",
+    "--stuck",
     "--rate",
     "--window",
     "--secs",
     "--warmup",
+    "--workers",
     "--server-core",
     "--core",
 ];
+const WS: &str = "/ws";
 const BODY: &str = r#"{"type":"bench","payload":{"m":"{FB}"}}"#;
-const SECOND: f64 = 1e9;
-
-type Object = Map<String, Value>;
+/// With {T} for the topic.
+const TOPIC_BODY: &str = r#"{"type":"bench","topic":"t{T}","payload":{"m":"{FB}"}}"#;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1), FLAGS, VALUES) {
@@ -91,54 +104,102 @@ fn main() -> ExitCode {
 /// What this program does as the child that becomes the server.
 fn launch(arguments: &Arguments) -> Result<(), String> {
     if let Some(core) = arguments.number("--server-core")? {
-        process::pin(core).map_err(|error| format!("core {core}: {error}"))?;
+        process::pin(core, workers(arguments)?).map_err(|error| format!("core {core}: {error}"))?;
     }
     let error = process::become_program(&arguments.command);
     Err(format!("{}: {error}", arguments.command.join(" ")))
 }
 
-fn run(arguments: &Arguments) -> Result<Object, String> {
+fn run(arguments: &Arguments) -> Result<Figures, String> {
     let port = arguments.number("--port")?.ok_or("--port is missing")?;
-    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let host = arguments.number("--host")?.unwrap_or(Ipv4Addr::LOCALHOST);
+    let address = SocketAddrV4::new(host, port);
     let clients = arguments.number("--clients")?.unwrap_or(1000);
-    let size = arguments.number("--size")?.unwrap_or(256);
-    let body = arguments.text("--body").unwrap_or(BODY);
-    let run = format!("{:04x}", std::process::id() & 0xFFFF).into_bytes();
-    let run = run.try_into().map_err(|_| "no run")?;
-    let template = Template::new(body, size, run)?;
+    let stuck = arguments.number("--stuck")?.unwrap_or(0);
+    let topics = topics(arguments)?;
 
     process::raise_descriptor_limit().map_err(|error| error.to_string())?;
     // Timers of the kernel may be late by 50 us otherwise; the publisher would be, too.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let server = start(arguments, address)?;
     if let Some(core) = arguments.number("--core")? {
-        process::pin(core).map_err(|error| format!("core {core}: {error}"))?;
+        process::pin(core, 1).map_err(|error| format!("core {core}: {error}"))?;
     }
-    let mut swarm = Swarm::new(address, arguments.text("--ws").unwrap_or("/ws"), template)?;
-    let mut figures = Object::new();
-    connect(&mut swarm, clients, server.id(), &mut figures)?;
+    let mut course = Course::new(Swarm::new(address, topics)?, server.id());
+    course.connect(clients)?;
 
     let rate: Option<f64> = arguments.number("--rate")?;
     let window: usize = arguments.number("--window")?.unwrap_or(64);
     let load = match (rate, arguments.has("--flat")) {
         (Some(rate), false) if rate > 0.0 => Load::Rate(rate),
         (None, true) if window > 0 => Load::Flat(window),
-        (None, false) => return Ok(figures),
+        (None, false) => return Ok(course.figures),
         _ => return Err("either --rate or --flat with a window".to_owned()),
     };
     let secs = arguments.number("--secs")?.unwrap_or(5.0);
     let warmup = arguments.number("--warmup")?.unwrap_or(1.0);
+    let swarm = &mut course.swarm;
+    let ws = arguments.text("--ws").unwrap_or(WS);
+    swarm.sinks = Sinks::open(address, ws, arguments.number("--sinks")?.unwrap_or(0))?;
     swarm.connect_publisher(arguments.text("--publish").unwrap_or("/publish"))?;
-    rest(&mut swarm, 0.2)?;
-    let times = (warmup * SECOND, secs * SECOND);
-    measure(&mut swarm, &load, times, server.id(), &mut figures)?;
-    account(&swarm, &mut figures);
-    Ok(figures)
+    swarm.rest(0.2)?;
+    course.stuck = Stuck::open(address, ws, stuck, server.id())?;
+    let due = match arguments.has("--hold") {
+        true => hold(swarm)?,
+        false => swarm.now() + 1_000_000,
+    };
+    course.run(&load, due, (warmup, secs))?;
+    Ok(course.figures)
 }
 
-enum Load {
-    Rate(f64),
-    Flat(usize),
+fn topics(arguments: &Arguments) -> Result<Vec<Topic>, String> {
+    let size = arguments.number("--size")?.unwrap_or(256);
+    let run = format!("{:04x}", std::process::id() & 0xFFFF).into_bytes();
+    let run = run.try_into().map_err(|_| "no run")?;
+    let topic = |path: String, body: &str| {
+        Ok(Topic {
+            path,
+            template: Template::new(body, size, run)?,
+            open: 0,
+        })
+    };
+    let path = arguments.text("--ws").unwrap_or(WS);
+    let body = |default| arguments.text("--body").unwrap_or(default);
+    match arguments.number::<usize>("--topics")? {
+        None => Ok(vec![topic(path.to_owned(), body(BODY))?]),
+        Some(0) => Err("at least one topic".to_owned()),
+        Some(count) => (0..count)
+            .map(|number| {
+                // All of one length, so that the bodies are, too.
+                let name = format!("{number:06}");
+                let body = body(TOPIC_BODY).replace("{T}", &name);
+                topic(format!("{path}?topics=t{name}"), &body)
+            })
+            .collect(),
+    }
+}
+
+/// How many worker threads, and cores, the server has.
+fn workers(arguments: &Arguments) -> Result<usize, String> {
+    Ok(arguments.number("--workers")?.unwrap_or(1))
+}
+
+/// Says that the clients are open, and waits to be told when the first event is due.
+fn hold(swarm: &mut Swarm) -> Result<u64, String> {
+    println!("{}", swarm.open);
+    let told = std::thread::spawn(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    while !told.is_finished() {
+        swarm.rest(0.02)?;
+    }
+    let line = told.join().map_err(|_| "no line")?;
+    let line = line.map_err(|error| error.to_string())?;
+    let due: u64 = line.trim().parse().map_err(|_| "the line is no time")?;
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+    let clock = clock.map_err(|error| error.to_string())?.as_nanos() as u64;
+    Ok(swarm.now() + due.saturating_sub(clock))
 }
 
 /// Starts the server and waits until it listens.
@@ -152,7 +213,12 @@ fn start(arguments: &Arguments, address: SocketAddrV4) -> Result<Server, String>
     if let Some(core) = arguments.text("--server-core") {
         command.args(["--server-core", core]);
     }
-    command.arg("--").args(&arguments.command);
+    let workers = workers(arguments)?.to_string();
+    command
+        .args(["--workers", &workers, "--"])
+        .args(&arguments.command)
+        // For each that has a choice.
+        .env("TOKIO_WORKER_THREADS", &workers);
     let mut server = Server::start(&mut command).map_err(|error| error.to_string())?;
     for _ in 0..1000 {
         if TcpStream::connect(address).is_ok() {
@@ -166,208 +232,4 @@ fn start(arguments: &Arguments, address: SocketAddrV4) -> Result<Server, String>
         std::thread::sleep(Duration::from_millis(20));
     }
     Err("the server does not listen".to_owned())
-}
-
-fn connect(
-    swarm: &mut Swarm,
-    clients: usize,
-    server: u32,
-    figures: &mut Object,
-) -> Result<(), String> {
-    let memory = machine::resident(server);
-    let cpu = Cpu::of(server);
-    let took = swarm.connect(clients)?;
-    let cpu = Cpu::of(server).since(&cpu);
-    rest(swarm, 0.5)?;
-    let open = swarm.open;
-    if open < clients {
-        return Err(format!("only {open} of {clients} clients are open"));
-    }
-    let each = |total: f64| total / open.max(1) as f64;
-    let now = machine::resident(server);
-    put(figures, "clients", json!(open));
-    put(
-        figures,
-        "connects_per_s",
-        json!(open as f64 / took.as_secs_f64()),
-    );
-    put(figures, "cpu_us_per_connect", json!(each(cpu as f64 / 1e3)));
-    put(figures, "rss_idle", json!(memory));
-    put(figures, "rss_connected", json!(now));
-    put(
-        figures,
-        "rss_per_client",
-        json!(each(now as f64 - memory as f64)),
-    );
-    Ok(())
-}
-
-/// Warms up, measures, and waits for what is still on its way.
-fn measure(
-    swarm: &mut Swarm,
-    load: &Load,
-    (warmup, length): (f64, f64),
-    server: u32,
-    figures: &mut Object,
-) -> Result<(), String> {
-    let mut late = Histogram::default();
-    let mut due = swarm.now() + 1_000_000;
-    let begin = due + warmup as u64;
-    let end = begin + length as u64;
-    drive(swarm, load, &mut due, begin, &mut late)?;
-
-    swarm.ledger.measured_from = swarm.ledger.next;
-    let (deliveries, frames, reads) = (
-        swarm.counts.deliveries,
-        swarm.counts.frames,
-        swarm.counts.reads,
-    );
-    let own = Cpu::of(std::process::id());
-    let (from, cpu) = (swarm.now(), Cpu::of(server));
-    drive(swarm, load, &mut due, end, &mut late)?;
-    let (cpu, to) = (Cpu::of(server).since(&cpu), swarm.now());
-    let own = Cpu::of(std::process::id()).since(&own);
-    let published = swarm.ledger.next - swarm.ledger.measured_from;
-    let deliveries = swarm.counts.deliveries - deliveries;
-    let frames = (swarm.counts.frames - frames) as f64;
-    let reads = (swarm.counts.reads - reads).max(1) as f64;
-    drain(swarm)?;
-
-    let time = (to - from) as f64;
-    let each = |nanoseconds: u64| nanoseconds as f64 / 1e3 / deliveries.max(1) as f64;
-    put(figures, "secs", json!(time / SECOND));
-    put(
-        figures,
-        "publishes_per_s",
-        json!(published as f64 * SECOND / time),
-    );
-    put(
-        figures,
-        "deliveries_per_s",
-        json!(deliveries as f64 * SECOND / time),
-    );
-    put(figures, "cpu_us_per_delivery", json!(each(cpu)));
-    put(figures, "server_cpu_share", json!(cpu as f64 / time));
-    put(figures, "load_cpu_share", json!(own as f64 / time));
-    put(figures, "frames_per_read", json!(frames / reads));
-    quantiles(figures, "delivery", &swarm.ledger.delivery);
-    quantiles(figures, "last", &swarm.ledger.last);
-    if let Some(publisher) = &swarm.publisher {
-        quantiles(figures, "answer", &publisher.answer);
-    }
-    if !late.is_empty() {
-        quantiles(figures, "publish_late", &late);
-    }
-    put(figures, "rss_end", json!(machine::resident(server)));
-    Ok(())
-}
-
-/// Publishes until a time.
-fn drive(
-    swarm: &mut Swarm,
-    load: &Load,
-    due: &mut u64,
-    end: u64,
-    late: &mut Histogram,
-) -> Result<(), String> {
-    loop {
-        let now = swarm.now();
-        if now >= end {
-            return Ok(());
-        }
-        match load {
-            Load::Rate(rate) => {
-                while *due <= now && *due < end {
-                    late.record(now - *due);
-                    swarm.publish(*due)?;
-                    *due += (SECOND / rate) as u64;
-                }
-                swarm.poll(end.min(*due).min(now + 50_000_000))?;
-            }
-            Load::Flat(window) => {
-                while swarm.ledger.open < *window {
-                    let now = swarm.now();
-                    swarm.publish(now)?;
-                    if swarm.open == 0 {
-                        return Err("all clients are gone".to_owned());
-                    }
-                }
-                swarm.ledger.expire(now.saturating_sub(5_000_000_000));
-                swarm.poll(end.min(now + 10_000_000))?;
-            }
-        }
-    }
-}
-
-/// Waits for what is on its way: 3 s without any delivery, or 15 s in all, are the end of it.
-fn drain(swarm: &mut Swarm) -> Result<(), String> {
-    let start = swarm.now();
-    let mut last = (swarm.counts.deliveries, start);
-    while swarm.ledger.open > 0 {
-        let now = swarm.now();
-        swarm.poll(now + 20_000_000)?;
-        if swarm.counts.deliveries != last.0 {
-            last = (swarm.counts.deliveries, now);
-        }
-        if now - last.1 > 3_000_000_000 || now - start > 15_000_000_000 {
-            break;
-        }
-    }
-    // What comes once too often comes now.
-    rest(swarm, 0.2)
-}
-
-fn rest(swarm: &mut Swarm, secs: f64) -> Result<(), String> {
-    let end = swarm.now() + (secs * SECOND) as u64;
-    while swarm.now() < end {
-        swarm.poll(end)?;
-    }
-    Ok(())
-}
-
-/// Every client should have got every event once.
-fn account(swarm: &Swarm, figures: &mut Object) {
-    let published = swarm.ledger.next;
-    let missing = |closed: bool| -> u64 {
-        let clients = swarm.clients.iter();
-        clients
-            .filter(|client| (client.state == State::Closed) == closed)
-            .map(|client| published - client.got.count)
-            .sum()
-    };
-    let counts = &swarm.counts;
-    let (accepted, refused) = swarm
-        .publisher
-        .as_ref()
-        .map_or((0, 0), |publisher| (publisher.accepted, publisher.refused));
-    for (name, count) in [
-        ("published", published),
-        ("accepted", accepted),
-        ("refused", refused),
-        ("lost", missing(false)),
-        ("lost_on_closed", missing(true)),
-        ("duplicates", counts.again),
-        ("out_of_order", counts.late),
-        ("corrupt", counts.damaged),
-        ("foreign", counts.foreign),
-        ("other_messages", counts.other),
-        ("closed_by_server", counts.closed),
-        ("protocol_errors", counts.broken),
-        ("expired", swarm.ledger.expired),
-    ] {
-        put(figures, name, json!(count));
-    }
-}
-
-fn quantiles(figures: &mut Object, name: &str, histogram: &Histogram) {
-    for (quantile, share) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
-        let value = histogram.quantile(share) as f64 / 1e3;
-        put(figures, &format!("{name}_{quantile}_us"), json!(value));
-    }
-    let largest = histogram.largest() as f64 / 1e3;
-    put(figures, &format!("{name}_max_us"), json!(largest));
-}
-
-fn put(figures: &mut Object, name: &str, value: Value) {
-    figures.insert(name.to_owned(), value);
 }

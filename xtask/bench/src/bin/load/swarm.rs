@@ -14,6 +14,7 @@ use stoat_bench::marker::{Found, Template};
 use crate::client::{self, Arrival, Client, State};
 use crate::ledger::Ledger;
 use crate::publisher::Publisher;
+use crate::silent::Sinks;
 
 /// The publisher among the clients' positions.
 const PUBLISHER: u64 = u64::MAX;
@@ -21,7 +22,7 @@ const PUBLISHER: u64 = u64::MAX;
 const CONNECTING: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) deliveries: u64,
     pub(crate) again: u64,
@@ -33,7 +34,19 @@ pub(crate) struct Counts {
     pub(crate) closed: u64,
     pub(crate) broken: u64,
     pub(crate) frames: u64,
+    /// The length of the frames.
+    pub(crate) bytes: u64,
     pub(crate) reads: u64,
+}
+
+/// What some of the clients subscribe to: with only one, it is what all do.
+pub(crate) struct Topic {
+    /// The path of its WebSocket.
+    pub(crate) path: String,
+    /// What is published to it; as long as what is published to the others.
+    pub(crate) template: Template,
+    /// How many clients of it are open.
+    pub(crate) open: usize,
 }
 
 pub(crate) struct Swarm {
@@ -41,23 +54,20 @@ pub(crate) struct Swarm {
     events: Vec<epoll::Event>,
     start: Instant,
     address: SocketAddrV4,
-    path: String,
-    pub(crate) template: Template,
+    /// The client at position p is in the topic p modulo their number; so is event p.
+    topics: Vec<Topic>,
     pub(crate) clients: Vec<Client>,
     pub(crate) open: usize,
     connecting: usize,
     buffer: Vec<u8>,
+    pub(crate) sinks: Sinks,
     pub(crate) publisher: Option<Publisher>,
     pub(crate) ledger: Ledger,
     pub(crate) counts: Counts,
 }
 
 impl Swarm {
-    pub(crate) fn new(
-        address: SocketAddrV4,
-        path: &str,
-        template: Template,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(address: SocketAddrV4, topics: Vec<Topic>) -> Result<Self, String> {
         let epoll =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
         Ok(Self {
@@ -65,12 +75,12 @@ impl Swarm {
             events: Vec::with_capacity(512),
             start: Instant::now(),
             address,
-            path: path.to_owned(),
-            template,
+            topics,
             clients: Vec::new(),
             open: 0,
             connecting: 0,
             buffer: vec![0; 256 << 10],
+            sinks: Sinks::open(address, "", 0)?,
             publisher: None,
             ledger: Ledger::new(),
             counts: Counts::default(),
@@ -88,9 +98,11 @@ impl Swarm {
         let mut progress = (self.open, Instant::now());
         while self.connecting > 0 || self.clients.len() < clients {
             while self.connecting < CONNECTING && self.clients.len() < clients {
-                let client = Client::connect(self.address).map_err(|e| format!("connect: {e}"))?;
+                let number = self.clients.len();
+                let client = Client::connect(self.address, number)
+                    .map_err(|error| format!("connect: {error}"))?;
                 let socket = client.socket.as_ref();
-                self.watch(socket.ok_or("no socket")?, self.clients.len() as u64)?;
+                self.watch(socket.ok_or("no socket")?, number as u64)?;
                 self.clients.push(client);
                 self.connecting += 1;
             }
@@ -105,7 +117,7 @@ impl Swarm {
     }
 
     pub(crate) fn connect_publisher(&mut self, path: &str) -> Result<(), String> {
-        let publisher = Publisher::connect(self.address, path, self.template.size())
+        let publisher = Publisher::connect(self.address, path, self.topics[0].template.size())
             .map_err(|error| format!("the publisher: {error}"))?;
         self.watch(&publisher.socket, PUBLISHER)?;
         self.publisher = Some(publisher);
@@ -114,11 +126,24 @@ impl Swarm {
 
     /// Publishes the event that was due at a time.
     pub(crate) fn publish(&mut self, due: u64) -> Result<(), String> {
-        let number = self.ledger.enter(due, self.open);
+        let topic = self.topic(self.ledger.next);
+        let number = self.ledger.enter(due, self.topics[topic].open);
         let publisher = self.publisher.as_mut().ok_or("there is no publisher")?;
         publisher
-            .publish(&self.template, number, due)
+            .publish(&self.topics[topic].template, number, due)
             .map_err(|error| format!("the publisher's connection: {error}"))
+    }
+
+    /// Which topic an event, or the client at a position, is in.
+    fn topic(&self, number: u64) -> usize {
+        number as usize % self.topics.len()
+    }
+
+    /// How many of the events published so far are for the client at a position.
+    pub(crate) fn due_to(&self, position: usize) -> u64 {
+        let topics = self.topics.len() as u64;
+        let before = self.topic(position as u64) as u64;
+        self.ledger.next.saturating_sub(before).div_ceil(topics)
     }
 
     fn watch(&self, socket: &OwnedFd, position: u64) -> Result<(), String> {
@@ -137,7 +162,7 @@ impl Swarm {
 
     /// Handles what is ready; waits for it until a time at the most.
     pub(crate) fn poll(&mut self, until: u64) -> Result<(), String> {
-        let wait = until.saturating_sub(self.now());
+        let wait = until.min(self.sinks.due).saturating_sub(self.now());
         let wait = Timespec {
             tv_sec: (wait / 1_000_000_000) as i64,
             tv_nsec: (wait % 1_000_000_000) as i64,
@@ -161,19 +186,33 @@ impl Swarm {
             }
         }
         self.events = events;
+        let now = self.now();
+        if now >= self.sinks.due {
+            self.sinks.take(now);
+        }
+        Ok(())
+    }
+
+    /// Handles what comes for so long.
+    pub(crate) fn rest(&mut self, secs: f64) -> Result<(), String> {
+        let end = self.now() + (secs * 1e9) as u64;
+        while self.now() < end {
+            self.poll(end)?;
+        }
         Ok(())
     }
 
     fn ready(&mut self, position: usize, flags: epoll::EventFlags) -> Result<(), String> {
         let failed = epoll::EventFlags::ERR | epoll::EventFlags::HUP;
         let readable = failed | epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+        let topic = self.topic(position as u64);
         let client = &mut self.clients[position];
         match (client.state, &client.socket) {
             (State::Connecting, Some(socket)) => {
                 if flags.intersects(failed) {
                     self.close(position);
                 } else if flags.contains(epoll::EventFlags::OUT) {
-                    let request = client::upgrade(self.address, &self.path);
+                    let request = client::upgrade(self.address, &self.topics[topic].path);
                     // A fresh socket takes it whole.
                     let sent = net::send(socket, request.as_bytes(), SendFlags::NOSIGNAL);
                     client.state = State::Handshake;
@@ -241,6 +280,8 @@ impl Swarm {
                 Some(length) => used = length,
             }
             self.clients[position].state = State::Open;
+            let topic = self.topic(position as u64);
+            self.topics[topic].open += 1;
             self.open += 1;
             self.connecting -= 1;
         }
@@ -258,6 +299,7 @@ impl Swarm {
                 } => {
                     used += length;
                     self.counts.frames += 1;
+                    self.counts.bytes += length as u64;
                     match opcode {
                         1 | 2 => self.message(position, payload, now),
                         8 => return Ok(None),
@@ -270,10 +312,14 @@ impl Swarm {
     }
 
     fn message(&mut self, position: usize, payload: &[u8], now: u64) {
+        let topics = self.topics.len() as u64;
+        let mine = |number| number % topics == position as u64 % topics;
         let client = &mut self.clients[position];
-        match self.template.read(payload, &mut client.place) {
-            Found::Event { number, due } if number < self.ledger.next => {
-                match client.got.add(number) {
+        // All look for the same marker.
+        let template = &self.topics[0].template;
+        match template.read(payload, &mut client.place) {
+            Found::Event { number, due } if number < self.ledger.next && mine(number) => {
+                match client.got.add(number / topics) {
                     Arrival::Next => {}
                     Arrival::Late => self.counts.late += 1,
                     Arrival::Again => {
@@ -299,12 +345,17 @@ impl Swarm {
     }
 
     fn close(&mut self, position: usize) {
+        let topic = self.topic(position as u64);
+        let topics = self.topics.len() as u64;
         let client = &mut self.clients[position];
         match client.state {
             State::Closed => return,
             State::Open => {
                 self.open -= 1;
-                self.ledger.gone(|number| client.got.has(number));
+                self.topics[topic].open -= 1;
+                let mine = |number| number % topics == topic as u64;
+                self.ledger
+                    .gone(|number| !mine(number) || client.got.has(number / topics));
             }
             State::Connecting | State::Handshake => self.connecting -= 1,
         }
