@@ -20,7 +20,7 @@ const RETAINED: u64 = 10_000;
 
 /// What the hub reads at once for a connection that catches up.
 const PIECE: ReadLimit = ReadLimit {
-    events: 128,
+    events: 512,
     bytes: 256 << 10,
 };
 

@@ -196,7 +196,7 @@ impl EventLog for Faulty {
 
     fn read(&self, after: u64, limit: ReadLimit, out: &mut Vec<LogEntry>) -> ReadStatus {
         // The fan-out reads more at a time than a connection does.
-        if limit.events <= 128 && self.armed.swap(false, Ordering::SeqCst) {
+        if limit.events <= 512 && self.armed.swap(false, Ordering::SeqCst) {
             panic!("a fault in one connection, part of the test");
         }
         self.log.read(after, limit, out)

@@ -81,6 +81,12 @@ pub(crate) fn all(folder: &Path, only: Option<&str>) -> Result<Vec<Contender>, S
 }
 
 impl Contender {
+    /// Whether it passes on what is published as it is, and so has to be given the finished
+    /// message for the same bytes to reach the clients.
+    pub(crate) fn passes_on(&self) -> bool {
+        !matches!(self.start, Start::Stoat)
+    }
+
     /// The command line that starts it.
     ///
     /// Only stoat listens on another address than 127.0.0.1, and takes settings.

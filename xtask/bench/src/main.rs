@@ -208,6 +208,7 @@ fn command(
         .args(load.arguments)
         .args(&row.arguments)
         .args(own)
+        .args(row.contender.passes_on().then_some("--finished"))
         .arg("--")
         .args(row.contender.command(address, load.settings)?);
     Ok(command)

@@ -144,8 +144,9 @@ pub(crate) fn document(
 
 Written by `{command}`; every figure below comes from that run.
 
-Unless a load says otherwise: one publisher, {clients} WebSocket clients, events of 256 bytes over
-loopback; each server has one core and one worker thread, the load generator another core. All rows
+Unless a load says otherwise: one publisher, {clients} WebSocket clients, and publishes of 256 bytes
+over loopback, of which stoat builds messages of 393 bytes (correlation ID, timestamp, event ID). The
+other servers pass on what they are given, and are given messages of that length. Each server has one core and one worker thread, the load generator another core. All rows
 of a table take turns in each of the {runs} rounds, {secs} s each. A cell is the median (smallest to
 largest) and its ratio: under loads A and B to the plain loop; under the others, which stoat alone
 runs, to the first row. Their rows are named by the arguments of the load generator. Read the

@@ -24,7 +24,7 @@ use crate::stats::Counters;
 use crate::{DisconnectReason, HubConfig};
 
 /// The most chunks and bytes that are lined up for one write.
-const MAX_CHUNKS: usize = 128;
+const MAX_CHUNKS: usize = 512;
 /// Room for a control chunk and a gap beside them.
 const MAX_SLICES: usize = MAX_CHUNKS + 2;
 const MAX_BYTES: usize = 256 << 10;

@@ -36,6 +36,7 @@ Starts the server, opens WebSocket clients on it, publishes, and prints what cam
   --publish PATH      the path of its publish URL [/publish]
   --body TEXT         what is published, with {FB} for the marker
   --size BYTES        the length of the published body [256]
+  --finished          publish what stoat would make of it, for a server that only passes it on
   --clients N         [1000]
   --topics N          each client subscribes to one of N topics; the events go to each in turn
   --sinks N           so many more clients cost next to nothing: what they get is only counted
@@ -50,7 +51,7 @@ Starts the server, opens WebSocket clients on it, publishes, and prints what cam
   --server-core C     keep the server on its cores from this one on
   --core C            keep the load generator on this core
 ";
-const FLAGS: &[&str] = &["--flat", "--hold", "--launch", "--help"];
+const FLAGS: &[&str] = &["--finished", "--flat", "--hold", "--launch", "--help"];
 const VALUES: &[&str] = &[
     "--host",
     "--port",
@@ -72,6 +73,8 @@ const VALUES: &[&str] = &[
 ];
 const WS: &str = "/ws";
 const BODY: &str = r#"{"type":"bench","payload":{"m":"{FB}"}}"#;
+/// The message that stoat builds of it, for those who build none.
+const FINISHED: &str = r#"{"type":"bench","payload":{"m":"{FB}"},"correlation_id":"8ea5365b-8443-40a4-8352-19c4f2d2a5b0","timestamp":"2026-11-25T23:49:47.328809+00:00","event_id":"edb8c76a2cf7009c-12345"}"#;
 /// With {T} for the topic.
 const TOPIC_BODY: &str = r#"{"type":"bench","topic":"t{T}","payload":{"m":"{FB}"}}"#;
 
@@ -153,7 +156,12 @@ fn run(arguments: &Arguments) -> Result<Figures, String> {
 }
 
 fn topics(arguments: &Arguments) -> Result<Vec<Topic>, String> {
-    let size = arguments.number("--size")?.unwrap_or(256);
+    let mut size = arguments.number("--size")?.unwrap_or(256);
+    let mut plain_body = BODY;
+    if arguments.has("--finished") {
+        plain_body = FINISHED;
+        size += FINISHED.len() - BODY.len();
+    }
     let run = format!("{:04x}", std::process::id() & 0xFFFF).into_bytes();
     let run = run.try_into().map_err(|_| "no run")?;
     let topic = |path: String, body: &str| {
@@ -166,7 +174,7 @@ fn topics(arguments: &Arguments) -> Result<Vec<Topic>, String> {
     let path = arguments.text("--ws").unwrap_or(WS);
     let body = |default| arguments.text("--body").unwrap_or(default);
     match arguments.number::<usize>("--topics")? {
-        None => Ok(vec![topic(path.to_owned(), body(BODY))?]),
+        None => Ok(vec![topic(path.to_owned(), body(plain_body))?]),
         Some(0) => Err("at least one topic".to_owned()),
         Some(count) => (0..count)
             .map(|number| {
