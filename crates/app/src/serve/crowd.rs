@@ -45,13 +45,14 @@ impl Crowd {
     }
 
     /// Takes a connection in, or says that it is to be turned away; `None` where there are too
-    /// many of those, too.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
+    /// many of those, too. Without an address it comes from a proxy, which may have many.
+    pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
+        let limited = self.max_per_address.zip(address);
+        let limited = limited.map(|(max, address)| (max, address.to_canonical()));
         let mut counts = self.counts();
         let overflow = if counts.all >= self.max {
             Some(Overflow::All)
-        } else if let Some(max) = self.max_per_address {
+        } else if let Some((max, address)) = limited {
             let count = counts.per_address.entry(address).or_insert(0);
             let full = *count >= max;
             *count += usize::from(!full);
@@ -67,7 +68,7 @@ impl Crowd {
         drop(counts);
         Some(Place {
             crowd: Arc::clone(self),
-            address,
+            address: limited.map(|(_, address)| address),
             overflow,
         })
     }
@@ -81,7 +82,8 @@ impl Crowd {
 #[derive(Debug)]
 pub(super) struct Place {
     crowd: Arc<Crowd>,
-    address: IpAddr,
+    /// Where it counts for its address.
+    address: Option<IpAddr>,
     overflow: Option<Overflow>,
 }
 
@@ -100,8 +102,8 @@ impl Drop for Place {
             return;
         }
         counts.all -= 1;
-        if self.crowd.max_per_address.is_some()
-            && let Entry::Occupied(mut count) = counts.per_address.entry(self.address)
+        if let Some(address) = self.address
+            && let Entry::Occupied(mut count) = counts.per_address.entry(address)
         {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -115,8 +117,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
-    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+    const A: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1)));
+    const B: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2)));
 
     #[test]
     fn an_address_has_its_share() {
@@ -128,6 +130,10 @@ mod tests {
         let over = crowd.enter(A).unwrap();
         assert_eq!(over.overflow(), Some(Overflow::Address));
         assert_eq!(crowd.enter(B).unwrap().overflow(), None);
+        let proxied: Vec<_> = (0..2 * LEAST_PER_ADDRESS)
+            .map(|_| crowd.enter(None).unwrap().overflow())
+            .collect();
+        assert!(proxied.iter().all(Option::is_none));
         places.pop();
         assert_eq!(crowd.enter(A).unwrap().overflow(), None);
         drop((places, over));

@@ -184,7 +184,8 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, stopping_seen) = watch::channel(false);
         let accepting = listener::accept(&self.listener, |stream, peer| {
-            let Some(place) = self.app.crowd.enter(peer.ip()) else {
+            let address = Some(peer.ip()).filter(|address| !self.app.proxies.trusts(*address));
+            let Some(place) = self.app.crowd.enter(address) else {
                 return;
             };
             let Some(pass) = self.app.connections.enter() else {
