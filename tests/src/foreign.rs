@@ -51,7 +51,15 @@ impl Foreign {
     pub async fn python_offering(server: &Server, target: &str, count: usize, offer: &str) -> Self {
         let python = binary::workspace().join(".tools/venv/bin/python");
         let url = format!("ws://{}{target}", server.address());
-        Self::start(&python, &python, "clients.py", &url, count, offer).await
+        Self::start(&[], &python, &python, "clients.py", &url, count, offer).await
+    }
+
+    /// As [`Foreign::python`], over TLS, where the certificate in this file is trusted.
+    pub async fn python_trusting(file: &Path, server: &Server, target: &str) -> Self {
+        let python = binary::workspace().join(".tools/venv/bin/python");
+        let url = format!("wss://{}{target}", server.address());
+        let env = [("SSL_CERT_FILE", file)];
+        Self::start(&env, &python, &python, "clients.py", &url, 1, "").await
     }
 
     /// So many clients of Node's `ws`.
@@ -63,10 +71,20 @@ impl Foreign {
     pub async fn node_offering(server: &Server, target: &str, count: usize, offer: &str) -> Self {
         let module = clients().join("node_modules/ws");
         let url = format!("ws://{}{target}", server.address());
-        Self::start(&module, Path::new("node"), "clients.js", &url, count, offer).await
+        Self::start(
+            &[],
+            &module,
+            Path::new("node"),
+            "clients.js",
+            &url,
+            count,
+            offer,
+        )
+        .await
     }
 
     async fn start(
+        env: &[(&str, &Path)],
         needed: &Path,
         program: &Path,
         script: &str,
@@ -83,6 +101,7 @@ impl Foreign {
             .arg(clients().join(script))
             .args([url, &count.to_string(), offer])
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -152,7 +152,7 @@ impl Connection {
             );
         };
         let mut response = Response::from_head(&head);
-        let empty = head_only || response.status == 101 || response.status == 204;
+        let empty = head_only || matches!(response.status, 100 | 101 | 204);
         if empty {
         } else if response.header("transfer-encoding") == Some("chunked") {
             response.body = self.chunks().await;

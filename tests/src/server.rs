@@ -25,6 +25,7 @@ const SHOWN_LINES: usize = 60;
 pub struct Setup {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    most_files: Option<u32>,
     file: Option<TempDir>,
 }
 
@@ -51,6 +52,12 @@ impl Setup {
         self
     }
 
+    /// Lets the server open so many files at most.
+    pub fn most_files(mut self, most: u32) -> Self {
+        self.most_files = Some(most);
+        self
+    }
+
     /// Starts the server and waits until it listens.
     ///
     /// It listens on a free port unless `--listen` is given. It sends no heartbeats, and its
@@ -68,7 +75,15 @@ impl Setup {
                 self = self.args([flag, value]);
             }
         }
-        let mut command = program(binary::stoat());
+        let mut command = match self.most_files {
+            None => program(binary::stoat()),
+            Some(most) => {
+                let mut command = program(Path::new("/bin/sh"));
+                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                command.args(["-c", &script]).arg(binary::stoat());
+                command
+            }
+        };
         command.args(&self.args).envs(self.env);
         // It has read the file once it listens.
         let _file = self.file;
@@ -119,6 +134,7 @@ pub fn keep(stream: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHand
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    scheme: &'static str,
     log: Arc<Mutex<String>>,
     stdout: mpsc::Receiver<String>,
     readers: Vec<JoinHandle<()>>,
@@ -157,16 +173,23 @@ impl Server {
         let mut server = Server {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            scheme: "http",
             log,
             stdout: first_line,
             readers: vec![log_reader, stdout_reader],
         };
         let line = server.stdout.recv_timeout(DEADLINE);
-        server.address = line
-            .as_deref()
-            .ok()
-            .and_then(|line| line.strip_prefix("listening on http://"))
-            .and_then(|address| address.parse().ok())
+        let said = line.as_deref().unwrap_or_default();
+        let url = said
+            .strip_prefix("listening on ")
+            .and_then(|url| url.split_once("://"));
+        let place = match url {
+            Some(("http", address)) => Some(("http", address)),
+            Some(("https", address)) => Some(("https", address)),
+            _ => None,
+        };
+        (server.scheme, server.address) = place
+            .and_then(|(scheme, address)| Some((scheme, address.parse().ok()?)))
             .unwrap_or_else(|| {
                 panic!("expected `listening on http://ADDR:PORT` in time, got {line:?}")
             });
@@ -178,9 +201,9 @@ impl Server {
         self.address
     }
 
-    /// `http://ADDR:PORT`.
+    /// `http://ADDR:PORT`, or with `https` where it speaks TLS.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// What it has logged so far.

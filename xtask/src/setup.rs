@@ -20,7 +20,7 @@ pub(crate) fn has_nextest() -> bool {
     process::cargo(["nextest", "--version"]).works()
 }
 
-/// Node, npm and a Python that can make virtual environments, from Debian where missing.
+/// Node, npm, curl and a Python that can make virtual environments, from Debian where missing.
 fn system_packages() -> Result {
     let mut missing = Vec::new();
     if !process::program("node", ["--version"]).works() {
@@ -32,12 +32,15 @@ fn system_packages() -> Result {
     if !venv_is_ready(&pinned_python()?) && usable_python().is_none() {
         missing.extend(["python3", "python3-venv"]);
     }
+    if !process::program("curl", ["--version"]).works() {
+        missing.push("curl");
+    }
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     let advice = format!(
-        "the tests need Node with npm and Python 3.10 or newer with venv; \
+        "the tests need Node with npm, Python 3.10 or newer with venv, and curl; \
          on Debian: apt-get install {list}"
     );
     if !process::program("apt-get", ["--version"]).works() {

@@ -115,8 +115,18 @@ fn bad_settings_and_bad_usage_exit_with_2() {
         ),
         (
             &["check-config"],
-            &[("STOAT_TLS_CERT", "x")],
-            "tls_cert (environment variable STOAT_TLS_CERT)",
+            &[("STOAT_LOG_DIR", "x")],
+            "log_dir (environment variable STOAT_LOG_DIR)",
+        ),
+        (
+            &["serve", "--tls-cert", "x"],
+            &[],
+            "tls_key is needed too: tls_cert and tls_key go together",
+        ),
+        (
+            &["serve", "--tls-cert", "/no/such", "--tls-key", "x"],
+            &[],
+            "tls_cert /no/such: ",
         ),
         (&["--lisen"], &[], "'--listen'"),
         (&["frobnicate"], &[], "frobnicate"),

@@ -24,6 +24,7 @@ pub(crate) use batch::Batch;
 pub(crate) use line::{Line, SharedBeat, serve};
 use session::Session;
 use transport::Transport;
+pub use transport::{Held, TakeTcp, Taken};
 
 use crate::DisconnectReason;
 use crate::fan_out::Seat;
@@ -46,6 +47,10 @@ pub(crate) struct Beginning {
     pub(crate) beats: BeatWatch,
     /// The number of the last beat before this connection.
     pub(crate) beat_seen: u64,
+    /// How to take the TCP stream out, where the server says so.
+    pub(crate) take_tcp: Option<TakeTcp>,
+    /// What to keep for the server.
+    pub(crate) held: Option<Held>,
     /// When it ends at the latest.
     pub(crate) until: Option<Instant>,
 }
@@ -57,30 +62,35 @@ pub(crate) enum Started {
     Stream(Pin<Box<dyn Future<Output = DisconnectReason> + Send>>),
 }
 
-/// Makes the session of an upgraded connection.
-pub(crate) fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Started {
+/// Makes the session of an upgraded connection; `None` where the stream is gone.
+pub(crate) fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) -> Option<Started> {
     let Beginning {
         member,
         gap,
         head,
         beats,
         beat_seen,
+        take_tcp,
+        held,
         until,
     } = beginning;
     let mut session = Session::new(Arc::clone(&member), gap, beat_seen, &hub.config, now());
     session.end_at(until);
-    match Transport::new(upgraded, hub.config.max_unsent) {
+    let transport = Transport::new(upgraded, take_tcp, hub.config.max_unsent)?;
+    Some(match transport {
         Transport::Tcp(stream, read_too_far) => {
             session.received(&read_too_far, &hub.registry.counters, now());
             Started::Line(hub.fan_out.seat(Line::new(stream, session), hub))
         }
         Transport::Other(io) => {
-            let hub = Arc::clone(hub);
-            Started::Stream(Box::pin(stream::serve(
-                io, session, member, head, beats, hub,
-            )))
+            let served = stream::serve(io, session, member, head, beats, Arc::clone(hub));
+            Started::Stream(Box::pin(async move {
+                let reason = served.await;
+                drop(held);
+                reason
+            }))
         }
-    }
+    })
 }
 
 /// How a connection ended.

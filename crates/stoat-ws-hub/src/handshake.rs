@@ -1,4 +1,4 @@
-//! The opening handshake (RFC 6455 section 4.2), checked in full before the 101.
+//! The opening handshake (RFC 6455 section 4.2, RFC 8441), checked in full before the 101 or 200.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::upgrade::Upgraded;
-pub(crate) use hyper_tungstenite::HyperWebsocket;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::InvalidSubscription;
@@ -19,42 +19,85 @@ use crate::InvalidSubscription;
 /// The subprotocol that is accepted where a client offers it.
 const SUBPROTOCOL: &str = "stoat.v1";
 
-/// Checks the request and prepares the 101 and the upgrade behind it.
+/// The upgrade behind an answer, which comes about once that is sent.
+pub(crate) enum Pending {
+    Http1(HyperWebsocket),
+    Http2(OnUpgrade),
+}
+
+/// Checks the request and prepares the answer and the upgrade behind it.
 pub(crate) fn upgrade<B>(
     request: &mut Request<B>,
     allowed_origins: &[String],
-) -> Result<(Response<()>, HyperWebsocket), HandshakeError> {
+) -> Result<(Response<()>, Pending), HandshakeError> {
     check_upgrade(request)?;
-    check_headers(request.headers())?;
-    check_origin(request.headers(), allowed_origins)?;
+    let is_http2 = request.version() == Version::HTTP_2;
+    if !is_http2 {
+        check_key(request.headers())?;
+    }
+    let host = host(request, is_http2)?;
+    check_body(request.headers())?;
+    check_origin(request.headers(), host.as_deref(), allowed_origins)?;
     let subprotocol = offers_subprotocol(request.headers());
 
-    // The stream is taken out of tungstenite's hands at once, so its buffers stay small.
-    let buffers = WebSocketConfig::default()
-        .read_buffer_size(0)
-        .write_buffer_size(0);
-    let (response, websocket) = hyper_tungstenite::upgrade(request, Some(buffers))
-        .map_err(|_| HandshakeError::malformed("the handshake is not valid"))?;
-    let mut response = response.map(drop);
+    let (mut response, pending) = if is_http2 {
+        // The answer is an empty 200 (RFC 8441 section 5).
+        let upgrade = hyper::upgrade::on(request);
+        (Response::new(()), Pending::Http2(upgrade))
+    } else {
+        // The stream is taken out of tungstenite's hands at once, so its buffers stay small.
+        let buffers = WebSocketConfig::default()
+            .read_buffer_size(0)
+            .write_buffer_size(0);
+        let (response, websocket) = hyper_tungstenite::upgrade(request, Some(buffers))
+            .map_err(|_| HandshakeError::malformed("the handshake is not valid"))?;
+        (response.map(drop), Pending::Http1(websocket))
+    };
     if subprotocol {
         response.headers_mut().insert(
             SEC_WEBSOCKET_PROTOCOL,
             HeaderValue::from_static(SUBPROTOCOL),
         );
     }
-    Ok((response, websocket))
+    Ok((response, pending))
 }
 
-/// Waits for the upgrade behind a 101; `None` where it does not come about.
-pub(crate) async fn complete(websocket: HyperWebsocket) -> Option<Upgraded> {
-    Some(websocket.await.ok()?.into_inner().into_inner())
+/// Waits for the upgrade; `None` where it does not come about.
+pub(crate) async fn complete(pending: Pending) -> Option<Upgraded> {
+    match pending {
+        Pending::Http1(websocket) => Some(websocket.await.ok()?.into_inner().into_inner()),
+        Pending::Http2(upgrade) => upgrade.await.ok(),
+    }
+}
+
+/// Whether it is an extended CONNECT for a WebSocket.
+#[cfg(feature = "http2")]
+fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    let protocol = request.extensions().get::<hyper::ext::Protocol>();
+    request.method() == Method::CONNECT
+        && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+#[cfg(not(feature = "http2"))]
+fn is_extended_connect<B>(_: &Request<B>) -> bool {
+    false
 }
 
 fn check_upgrade<B>(request: &Request<B>) -> Result<(), HandshakeError> {
     let headers = request.headers();
-    let asks =
-        has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket");
-    if request.method() != Method::GET {
+    let is_http2 = request.version() == Version::HTTP_2;
+    let asks = if is_http2 {
+        is_extended_connect(request)
+    } else {
+        has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket")
+    };
+    if is_http2 && request.method() == Method::CONNECT {
+        if !asks {
+            return Err(HandshakeError::malformed(
+                "the only protocol to connect to is `websocket`",
+            ));
+        }
+    } else if request.method() != Method::GET {
         return Err(if asks {
             HandshakeError::malformed("the method of a WebSocket handshake is GET")
         } else {
@@ -65,16 +108,20 @@ fn check_upgrade<B>(request: &Request<B>) -> Result<(), HandshakeError> {
             )
         });
     }
-    if request.version() != Version::HTTP_11 {
+    if !matches!(request.version(), Version::HTTP_11 | Version::HTTP_2) {
         return Err(HandshakeError::malformed(
-            "a WebSocket handshake needs HTTP/1.1",
+            "a WebSocket handshake needs HTTP/1.1 or HTTP/2",
         ));
     }
     if !asks {
         return Err(HandshakeError::new(
             RejectReason::NotAnUpgrade,
             Answer::UpgradeRequired,
-            "this is a WebSocket endpoint: `Connection: Upgrade` and `Upgrade: websocket` are needed",
+            if is_http2 {
+                "this is a WebSocket endpoint: an extended CONNECT (RFC 8441) is needed"
+            } else {
+                "this is a WebSocket endpoint: `Connection: Upgrade` and `Upgrade: websocket` are needed"
+            },
         ));
     }
     let mut versions = headers.get_all(SEC_WEBSOCKET_VERSION).iter();
@@ -88,7 +135,7 @@ fn check_upgrade<B>(request: &Request<B>) -> Result<(), HandshakeError> {
     Ok(())
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), HandshakeError> {
+fn check_key(headers: &HeaderMap) -> Result<(), HandshakeError> {
     let key = only(headers, &SEC_WEBSOCKET_KEY).ok_or(HandshakeError::malformed(
         "exactly one `Sec-WebSocket-Key` is needed",
     ))?;
@@ -97,9 +144,21 @@ fn check_headers(headers: &HeaderMap) -> Result<(), HandshakeError> {
             "`Sec-WebSocket-Key` is not base64 of 16 bytes",
         ));
     }
-    if only(headers, &HOST).is_none() {
-        return Err(HandshakeError::malformed("exactly one `Host` is needed"));
+    Ok(())
+}
+
+/// The host that the request is for; `None` where it is not text.
+fn host<B>(request: &Request<B>, is_http2: bool) -> Result<Option<String>, HandshakeError> {
+    if is_http2 && let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.as_str().to_owned()));
     }
+    match only(request.headers(), &HOST) {
+        Some(host) => Ok(host.to_str().ok().map(str::to_owned)),
+        None => Err(HandshakeError::malformed("exactly one `Host` is needed")),
+    }
+}
+
+fn check_body(headers: &HeaderMap) -> Result<(), HandshakeError> {
     let empty = headers
         .get(CONTENT_LENGTH)
         .is_none_or(|length| length == "0");
@@ -113,18 +172,21 @@ fn check_headers(headers: &HeaderMap) -> Result<(), HandshakeError> {
 
 /// A request without `Origin` comes from no page and is let in; one with it must
 /// be on the list or name the host and port of the request itself.
-fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), HandshakeError> {
+fn check_origin(
+    headers: &HeaderMap,
+    host: Option<&str>,
+    allowed: &[String],
+) -> Result<(), HandshakeError> {
     if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
-    let text = |name| only(headers, name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let Some(origin) = text(&ORIGIN) else {
+    let Some(origin) = only(headers, &ORIGIN).and_then(|value| value.to_str().ok()) else {
         return Err(HandshakeError::foreign_origin());
     };
     let listed = allowed
         .iter()
         .any(|listed| listed.eq_ignore_ascii_case(origin));
-    if listed || text(&HOST).is_some_and(|host| is_same_host(origin, host)) {
+    if listed || host.is_some_and(|host| is_same_host(origin, host)) {
         Ok(())
     } else {
         Err(HandshakeError::foreign_origin())

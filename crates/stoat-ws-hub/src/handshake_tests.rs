@@ -167,3 +167,69 @@ fn the_subprotocol_is_answered_only_where_offered() {
     let response = answer(with("sec-websocket-protocol", "other, stoat.v10")).unwrap();
     assert!(!response.headers().contains_key("sec-websocket-protocol"));
 }
+
+#[cfg(feature = "http2")]
+mod http2 {
+    use hyper::ext::Protocol;
+
+    use super::*;
+
+    /// A good extended CONNECT, changed by `change`.
+    fn answer(change: impl FnOnce(&mut Request<()>)) -> Result<Response<()>, HandshakeError> {
+        let mut request = Request::connect("https://hub.example.com/ws")
+            .version(Version::HTTP_2)
+            .extension(Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap();
+        change(&mut request);
+        upgrade(&mut request, &["https://app.example.com".to_owned()]).map(|(response, _)| response)
+    }
+
+    fn status(change: impl FnOnce(&mut Request<()>)) -> u16 {
+        answer(change)
+            .map_or_else(|error| error.status(), |response| response.status())
+            .as_u16()
+    }
+
+    #[test]
+    fn a_good_one_gets_its_200() {
+        let response = answer(with("sec-websocket-protocol", "x, stoat.v1")).unwrap();
+        assert_eq!(response.status(), 200);
+        let headers: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(headers, ["sec-websocket-protocol"]);
+    }
+
+    #[test]
+    fn the_same_is_checked() {
+        assert_eq!(status(without("sec-websocket-version")), 426);
+        assert_eq!(status(with("sec-websocket-version", "8")), 426);
+        assert_eq!(status(with("content-length", "1")), 400);
+        for (origin, expected) in [
+            ("https://app.example.com", 200),
+            ("https://hub.example.com", 200),
+            ("https://hub.example.com:8443", 403),
+            ("https://evil.example", 403),
+        ] {
+            assert_eq!(status(with("origin", origin)), expected, "{origin}");
+        }
+    }
+
+    #[test]
+    fn other_methods_and_protocols() {
+        assert_eq!(status(|request| *request.method_mut() = Method::GET), 426);
+        assert_eq!(status(|request| *request.method_mut() = Method::POST), 405);
+        assert_eq!(
+            status(|request| {
+                request
+                    .extensions_mut()
+                    .insert(Protocol::from_static("connect-udp"));
+            }),
+            400
+        );
+        let plain = |request: &mut Request<()>| {
+            request.extensions_mut().clear();
+        };
+        assert_eq!(status(plain), 400);
+    }
+}

@@ -15,6 +15,7 @@ mod subscribe;
 pub use admission::Admission;
 pub use close::DisconnectReason;
 pub use config::HubConfig;
+pub use connection::{Held, TakeTcp, Taken};
 pub use handshake::{HandshakeError, RejectReason};
 pub use manager::{CURSOR_HEADER, ConnectionManager};
 pub use registry::{ConnectionId, ConnectionInfo};

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use crate::close::Close;
 use crate::connection::{self, Beginning, Started};
 use crate::fan_out::FanOut;
-use crate::handshake::HyperWebsocket;
+use crate::handshake::Pending;
 use crate::heartbeat::{Beats, number};
 use crate::registry::{Membership, Newcomer, Order, Registry};
 use crate::{
@@ -85,9 +85,9 @@ impl ConnectionManager {
         Self::new(Arc::new(MemoryLog::default()), HubConfig::default())
     }
 
-    /// Answers a request for a WebSocket with a 101, or says why not. The response
-    /// has no body and must be sent as it is; the connection then lives in a task
-    /// of its own.
+    /// Answers a request for a WebSocket with a 101 (over HTTP/2, with the feature `http2`, an
+    /// extended CONNECT with a 200), or says why not. The response has no body and must be
+    /// sent as it is; the connection then lives in a task of its own.
     ///
     /// From the moment of this call on, every event that is published reaches the
     /// client. Query parameters and headers are read as [`Subscription`] says.
@@ -143,7 +143,7 @@ impl ConnectionManager {
         admission: Admission,
     ) -> Result<Response<()>, HandshakeError> {
         let hub = &self.hub;
-        let (response, websocket) = handshake::upgrade(request, &hub.config.allowed_origins)?;
+        let (response, pending) = handshake::upgrade(request, &hub.config.allowed_origins)?;
         if self.is_draining() {
             return Err(HandshakeError::draining());
         }
@@ -174,6 +174,8 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
+            take_tcp: request.extensions_mut().remove(),
+            held: request.extensions_mut().remove(),
             until: admission.until,
         };
         // Only for its lines in the log; a connection may live for days.
@@ -188,7 +190,7 @@ impl ConnectionManager {
         )]
         tokio::spawn(live(
             Arc::clone(hub),
-            websocket,
+            pending,
             beginning,
             membership,
             request,
@@ -326,13 +328,13 @@ impl fmt::Debug for ConnectionManager {
 /// No `async fn`, which keeps its arguments twice: this is what each connection holds.
 fn live(
     hub: Arc<Hub>,
-    websocket: HyperWebsocket,
+    pending: Pending,
     beginning: Beginning,
     membership: Membership,
     correlation_id: Option<CorrelationId>,
 ) -> impl Future<Output = ()> {
     // Boxed, so that its state goes with it.
-    let mut started = Box::pin(begin(Arc::clone(&hub), websocket, beginning));
+    let mut started = Box::pin(begin(Arc::clone(&hub), pending, beginning));
     async move {
         let (id, request) = (membership.member.id, as_text(&correlation_id));
         tracing::debug!(connection = %id, correlation_id = request, "connected");
@@ -356,12 +358,12 @@ fn as_text(correlation_id: &Option<CorrelationId>) -> Option<&str> {
 }
 
 /// Waits for the upgrade and makes the session.
-async fn begin(hub: Arc<Hub>, websocket: HyperWebsocket, beginning: Beginning) -> Option<Started> {
-    let upgraded = handshake::complete(websocket);
+async fn begin(hub: Arc<Hub>, pending: Pending, beginning: Beginning) -> Option<Started> {
+    let upgraded = handshake::complete(pending);
     let upgraded = timeout(hub.config.handshake_timeout, upgraded)
         .await
         .ok()??;
-    Some(connection::start(upgraded, beginning, &hub))
+    connection::start(upgraded, beginning, &hub)
 }
 
 /// Sends the heartbeats, and lets the log forget what is too old.

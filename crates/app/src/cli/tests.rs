@@ -113,11 +113,7 @@ fn a_negative_number_reaches_the_settings() {
 
 #[test]
 fn flags_of_later_versions_are_named_as_such() {
-    for line in [
-        &["--tls-cert", "x"][..],
-        &["--log-dir"],
-        &["serve", "--nats-url=x"],
-    ] {
+    for line in [&["--log-dir", "x"][..], &["serve", "--nats-url=x"]] {
         let Ok(Command::Serve(flags)) = parse_line(line) else {
             panic!("{line:?}")
         };

@@ -8,12 +8,20 @@ use stoat_events::{MemoryLog, Retention};
 use stoat_ws_hub::{ConnectionManager, HubConfig};
 
 use super::auth::Auth;
+use super::budget::Budget;
+use super::crowd::Crowd;
 use super::gate::Gate;
 use super::health::Health;
 use super::metrics::Metrics;
 use super::proxies::Proxies;
 use super::rate::Rate;
+use super::tls::Tls;
 use crate::settings::Settings;
+
+/// The most memory of all answers of more than 16 KiB that are not taken yet.
+const ANSWER_BYTES: usize = 64 << 20;
+/// The most memory of all bodies of more than 16 KiB, or twice `max_body` where that is more.
+const BODY_BYTES: usize = 64 << 20;
 
 /// The state of one server.
 #[derive(Debug)]
@@ -22,6 +30,12 @@ pub(super) struct App {
     pub(super) metrics: Metrics,
     pub(super) health: Health,
     pub(super) limits: Limits,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) crowd: Arc<Crowd>,
+    /// For answers that wait to be taken.
+    pub(super) answers: Budget,
+    /// For bodies of requests that are read or worked on.
+    pub(super) bodies: Budget,
     pub(super) auth: Auth,
     pub(super) proxies: Proxies,
     /// On publishing; nothing where there is none.
@@ -39,16 +53,22 @@ pub(super) struct App {
 pub(super) struct Limits {
     pub(super) max_body: usize,
     pub(super) body_timeout: Duration,
-    /// For the head of a request, from the end of the one before it.
+    /// For the head of a request, from when the answer to the one before it was taken.
     pub(super) head_timeout: Duration,
     /// For a client to take an answer.
     pub(super) answer_timeout: Duration,
+    /// For pings of HTTP/2.
+    pub(super) ping_interval: Duration,
+    pub(super) pong_timeout: Duration,
 }
 
 impl App {
     /// # Errors
     /// A mistake in the table of metrics.
-    pub(super) fn new(settings: &Settings) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(
+        settings: &Settings,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, prometheus::Error> {
         let log = MemoryLog::builder()
             .retention(Retention {
                 events: settings.ws_replay_buffer_size,
@@ -66,11 +86,17 @@ impl App {
                 max_body: settings.max_body,
                 body_timeout: settings.body_timeout,
                 head_timeout: settings.handshake_timeout,
-                // hyper ends an idle connection after `head_timeout`, which has to come first.
-                answer_timeout: settings.ws_write_timeout
-                    + settings.handshake_timeout
-                    + Duration::from_secs(1),
+                answer_timeout: settings.ws_write_timeout,
+                ping_interval: settings.ws_ping_interval,
+                pong_timeout: settings.ws_pong_timeout,
             },
+            tls,
+            crowd: Arc::new(Crowd::new(
+                settings.max_connections,
+                settings.max_connections_per_ip,
+            )),
+            answers: Budget::new(ANSWER_BYTES),
+            bodies: Budget::new(BODY_BYTES.max(settings.max_body * 2)),
             auth: Auth::new(settings),
             proxies: Proxies::new(&settings.trusted_proxies),
             rate: settings

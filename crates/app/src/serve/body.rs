@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::budget::Room;
 use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, INCOMPLETE_BODY, Problem};
 
 /// The most that is read and thrown away of a body that nobody wanted.
@@ -21,14 +22,18 @@ pub(super) struct RequestBody {
     read_to_end: bool,
     /// The client waits for a `100 Continue` before it sends anything.
     on_demand: bool,
+    /// For what was read, until the request is answered.
+    room: Room,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, on_demand: bool) -> Self {
+    /// What is read counts in the room until this is dropped or [left](Self::leave).
+    pub(super) fn new(incoming: Incoming, on_demand: bool, room: Room) -> Self {
         Self {
             incoming,
             read_to_end: false,
             on_demand,
+            room,
         }
     }
 
@@ -36,7 +41,8 @@ impl RequestBody {
     ///
     /// # Errors
     /// 413 for a body of more than `max` bytes, at once where its length is announced; 408
-    /// where it is not complete by `deadline`; 400 where it breaks off.
+    /// where it is not complete by `deadline`; 400 where it breaks off; 503 where the bodies of
+    /// all requests take too much memory.
     ///
     /// # Cancel safety
     /// Not safe: what was read is lost.
@@ -45,14 +51,15 @@ impl RequestBody {
         if announced > max as u64 {
             return Err(too_large(max));
         }
-        match timeout_at(deadline, self.read_within(max, announced as usize)).await {
+        match timeout_at(deadline, self.read_within(max)).await {
             Ok(result) => result,
             Err(_) => Err(Problem::new(BODY_TIMEOUT, "the body was not complete in time").close()),
         }
     }
 
-    async fn read_within(&mut self, max: usize, announced: usize) -> Result<Bytes, Problem> {
-        let mut whole = BytesMut::with_capacity(announced);
+    async fn read_within(&mut self, max: usize) -> Result<Bytes, Problem> {
+        // What is announced may never come.
+        let mut whole = BytesMut::new();
         while let Some(frame) = self.incoming.frame().await {
             let frame = frame.map_err(|_| {
                 Problem::new(INCOMPLETE_BODY, "the body broke off or is malformed").close()
@@ -63,6 +70,8 @@ impl RequestBody {
             if whole.len() + data.len() > max {
                 return Err(too_large(max));
             }
+            let needed = whole.len() + data.len();
+            self.room.grow(needed).await.map_err(Problem::close)?;
             whole.extend_from_slice(&data);
         }
         self.read_to_end = true;

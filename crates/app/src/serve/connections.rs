@@ -7,6 +7,9 @@ use stoat_ws_hub::{ConnectionId, ConnectionInfo, ConnectionManager};
 use super::answer::{Outcome, empty, json};
 use super::problem::{INTERNAL, NOT_FOUND, Problem, shown};
 
+/// What one connection takes in the list; filters may make it more.
+pub(super) const MOST_BYTES_EACH: usize = 512;
+
 /// `GET /api/v1/connections`.
 pub(super) async fn list(hub: &ConnectionManager) -> Outcome {
     #[derive(Serialize)]

@@ -20,6 +20,8 @@ const CHUNK: ReadLimit = ReadLimit {
 };
 /// A page ends after the event that reaches this many bytes.
 const MAX_PAGE_BYTES: usize = 4 << 20;
+/// The most that a page has with an event of the usual size at its end.
+pub(super) const MOST_BYTES: usize = MAX_PAGE_BYTES + (64 << 10);
 /// A page ends after so many events were looked at, whatever the filters let through.
 const MAX_SCANNED: u64 = 100_000;
 

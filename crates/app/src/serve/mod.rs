@@ -4,8 +4,10 @@ mod answer;
 mod app;
 mod auth;
 mod body;
+mod budget;
 mod connection;
 mod connections;
+mod crowd;
 mod gate;
 mod health;
 mod history;
@@ -17,6 +19,7 @@ mod publish;
 mod rate;
 mod router;
 mod signals;
+mod tls;
 
 use std::error::Error;
 use std::fmt;
@@ -32,6 +35,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use app::App;
 use signals::Signals;
+use tls::Tls;
+pub use tls::TlsError;
 
 use crate::settings::Settings;
 
@@ -40,7 +45,8 @@ const LAST_BYTES: Duration = Duration::from_millis(300);
 
 /// Runs the server until SIGTERM or SIGINT, then drains it; a second signal ends it at once.
 ///
-/// Prints one line to standard output when it is ready: `listening on http://ADDR:PORT`.
+/// Prints one line to standard output when it is ready: `listening on http://ADDR:PORT`, with `https`
+/// where it speaks TLS. SIGHUP lets it read the certificate again.
 ///
 /// # Errors
 /// [`ServeError`]: the server could not start, or was not allowed to drain.
@@ -58,7 +64,8 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<(), ServeError> {
     let result = runtime.block_on(async {
         let signals = Signals::catch().map_err(ServeError::Start)?;
         let server = Server::bind(settings)?;
-        announce(server.address());
+        announce(&server);
+        let tls = server.app.tls.clone();
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             // The sender goes without a word only together with the server.
@@ -66,7 +73,7 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<(), ServeError> {
         };
         tokio::select! {
             () = server.run(stopped) => Ok(()),
-            () = signals.watch(stop) => Err(ServeError::CutShort),
+            () = signals.watch(stop, tls) => Err(ServeError::CutShort),
         }
     });
     // Whatever still runs has had its time.
@@ -75,10 +82,15 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<(), ServeError> {
 }
 
 /// Tells whoever started the program that it can be used, and where.
-fn announce(address: SocketAddr) {
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+fn announce(server: &Server) {
+    let address = server.address();
+    let scheme = match server.app.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    tracing::info!(%address, scheme, version = env!("CARGO_PKG_VERSION"), "listening");
     let mut out = io::stdout().lock();
-    let told = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    let told = writeln!(out, "listening on {scheme}://{address}").and_then(|()| out.flush());
     if let Err(error) = told {
         tracing::warn!(%error, "standard output cannot be written");
     }
@@ -92,6 +104,8 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// The system refuses something else that the server needs.
     Start(io::Error),
+    /// The certificate or its key cannot be used.
+    Tls(TlsError),
     /// The metrics could not be set up.
     Metrics(Box<dyn Error + Send + Sync>),
     /// A second signal came before the drain was complete.
@@ -109,6 +123,7 @@ impl fmt::Display for ServeError {
             }
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Start(error) => write!(f, "cannot start: {error}"),
+            Self::Tls(error) => write!(f, "{error}"),
             Self::Metrics(error) => write!(f, "cannot set up the metrics: {error}"),
             Self::CutShort => f.write_str("stopped by a second signal before all was drained"),
         }
@@ -116,6 +131,13 @@ impl fmt::Display for ServeError {
 }
 
 impl Error for ServeError {}
+
+impl ServeError {
+    /// Whether it is the settings that have to change.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}
 
 /// A server that listens; the kernel queues its connections until it [runs](Server::run).
 #[derive(Debug)]
@@ -130,15 +152,16 @@ impl Server {
     /// Listens on the address of the settings.
     ///
     /// # Errors
-    /// [`ServeError::Listen`] and [`ServeError::Metrics`].
+    /// [`ServeError::Tls`], [`ServeError::Listen`] and [`ServeError::Metrics`].
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
     pub fn bind(settings: &Settings) -> Result<Self, ServeError> {
+        let tls = Tls::from_settings(settings).map_err(ServeError::Tls)?;
         let refused = |error| ServeError::Listen(settings.listen, error);
         let listener = listener::bind(settings.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let app = App::new(settings).map_err(|error| ServeError::Metrics(Box::new(error)))?;
+        let app = App::new(settings, tls).map_err(|error| ServeError::Metrics(Box::new(error)))?;
         Ok(Self {
             app: Arc::new(app),
             listener,
@@ -161,13 +184,17 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, stopping_seen) = watch::channel(false);
         let accepting = listener::accept(&self.listener, |stream, peer| {
+            let address = Some(peer.ip()).filter(|address| !self.app.proxies.trusts(*address));
+            let Some(place) = self.app.crowd.enter(address) else {
+                return;
+            };
             let Some(pass) = self.app.connections.enter() else {
                 return;
             };
             let (app, stopping) = (Arc::clone(&self.app), stopping_seen.clone());
             drop(stoat_correlation::spawn(async move {
-                connection::serve(app, stream, peer, stopping).await;
-                drop(pass);
+                connection::serve(app, stream, peer, &place, stopping).await;
+                drop((pass, place));
             }));
         });
         let ending = async {

@@ -37,6 +37,11 @@ pub(super) const INVALID_IDEMPOTENCY_KEY: Kind = Kind::new(
     "invalid-idempotency-key",
     "The Idempotency-Key is not valid",
 );
+pub(super) const HEAD_TIMEOUT: Kind = Kind::new(
+    StatusCode::REQUEST_TIMEOUT,
+    "head-timeout",
+    "The head of the request did not come in time",
+);
 pub(super) const BODY_TIMEOUT: Kind = Kind::new(
     StatusCode::REQUEST_TIMEOUT,
     "body-timeout",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderValue, UPGRADE};
-use http::{HeaderMap, Method, Request, StatusCode, request};
+use http::{HeaderMap, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
 use stoat_ws_hub::{CURSOR_HEADER, RejectReason};
 
@@ -13,6 +13,7 @@ use super::answer::{Answer, Outcome};
 use super::app::App;
 use super::auth::Access;
 use super::body::RequestBody;
+use super::connection::{HEAD_BYTES, refusal};
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::{connections, history, publish};
@@ -27,9 +28,10 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let on_demand = request.headers().contains_key(EXPECT);
     let (head, incoming) = request.into_parts();
     let client = app.proxies.client(peer, &head.headers);
-    let mut body = RequestBody::new(incoming, on_demand);
-    let method = head.method.clone();
+    let mut body = RequestBody::new(incoming, on_demand, app.bodies.room(client.ip()));
+    let (method, version) = (head.method.clone(), head.version);
     let (route, outcome) = match Route::find(head.uri.path()) {
+        _ if is_too_large(&head) => ("other", Err(head_too_large())),
         Some(route) => (
             route.name(),
             serve(app, route, head, &mut body, client).await,
@@ -52,6 +54,11 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     if status != StatusCode::SWITCHING_PROTOCOLS {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    if version == Version::HTTP_2 {
+        // These speak of the connection, which is not the request's alone.
+        headers.remove(CONNECTION);
+        headers.remove(UPGRADE);
+    }
     let took = started.elapsed();
     app.metrics.answered(&method, route, status, took);
     tracing::debug!(
@@ -63,6 +70,27 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
         "answered"
     );
     answer
+}
+
+/// Whether a head of HTTP/2 is over the bound; one of HTTP/1 does not get here.
+fn is_too_large(head: &request::Parts) -> bool {
+    if head.version != Version::HTTP_2 {
+        return false;
+    }
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let fields = head.headers.iter();
+    let bytes: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    target + bytes > HEAD_BYTES || head.headers.len() > 100
+}
+
+fn head_too_large() -> Problem {
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    refusal::malformed(status.as_u16())
 }
 
 /// What is served.
@@ -160,8 +188,18 @@ async fn serve(
             let published = publish::publish(app, &head, body, &access, client).await?;
             Ok(with_cursor_now(app, published))
         }
-        Route::Events if reads => events(app, &head, &access).await,
-        Route::Connections if reads => connections::list(&app.hub).await,
+        Route::Events if reads => {
+            let room = app
+                .answers
+                .reserve(client.ip(), history::MOST_BYTES)
+                .await?;
+            Ok(room.hold(events(app, &head, &access).await?).await)
+        }
+        Route::Connections if reads => {
+            let most = app.hub.active_connections() * connections::MOST_BYTES_EACH;
+            let room = app.answers.reserve(client.ip(), most).await?;
+            Ok(room.hold(connections::list(&app.hub).await?).await)
+        }
         Route::Connection(id) if head.method == Method::DELETE => connections::close(&app.hub, &id),
         Route::Live if reads => app.health.live(),
         Route::Ready if reads => app.health.ready(),

@@ -1,8 +1,11 @@
 //! Signals of the operating system.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
+
+use super::tls::Tls;
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -28,14 +31,19 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT; of SIGHUP it only takes note.
-    async fn stop(&mut self) -> &'static str {
+    /// Waits for SIGTERM or SIGINT; at SIGHUP the certificate is read again.
+    async fn stop(&mut self, tls: Option<&Arc<Tls>>) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hang_up.recv() => {
-                    tracing::info!("SIGHUP: there is nothing to reload");
+                    let Some(tls) = tls.cloned() else {
+                        tracing::info!("SIGHUP: there is nothing to reload");
+                        continue;
+                    };
+                    // One after the other, so that the last to be read is the one in use.
+                    let _ = stoat_correlation::spawn_blocking(move || tls.reload()).await;
                 }
             }
         }
@@ -53,7 +61,7 @@ impl Signals {
         Ok(Self(()))
     }
 
-    async fn stop(&mut self) -> &'static str {
+    async fn stop(&mut self, _: Option<&Arc<Tls>>) -> &'static str {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -63,12 +71,12 @@ impl Signals {
 
 impl Signals {
     /// Passes the first request to stop on to `stop`, and returns at the second.
-    pub(super) async fn watch(mut self, stop: oneshot::Sender<()>) {
-        let signal = self.stop().await;
+    pub(super) async fn watch(mut self, stop: oneshot::Sender<()>, tls: Option<Arc<Tls>>) {
+        let signal = self.stop(tls.as_ref()).await;
         tracing::info!(signal, "stopping");
         // A server that is gone needs no telling.
         let _ = stop.send(());
-        let signal = self.stop().await;
+        let signal = self.stop(tls.as_ref()).await;
         tracing::warn!(signal, "stopping at once");
     }
 }

@@ -21,6 +21,15 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>,
         );
         return Err(SettingsError::conflict("listen", message));
     }
+    for (set, unset, key) in [
+        (&settings.tls_cert, &settings.tls_key, "tls_key"),
+        (&settings.tls_key, &settings.tls_cert, "tls_cert"),
+    ] {
+        if set.is_some() && unset.is_none() {
+            let message = format!("{key} is needed too: tls_cert and tls_key go together");
+            return Err(SettingsError::conflict(key, message));
+        }
+    }
     let mut warnings = Vec::new();
     if settings.jwt.as_ref().is_some_and(Jwt::has_weak_secret) {
         let source = layers.source("jwt");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -356,6 +357,31 @@ impl Kind for Origins {
 
     fn shape(&self) -> Shape {
         Shape::List
+    }
+}
+
+/// The path of a file, relative to where the program runs; none where it is empty.
+pub(super) struct File;
+
+impl Kind for File {
+    type Value = Option<PathBuf>;
+
+    fn parse(&self, raw: Raw<'_>) -> Result<Option<PathBuf>, String> {
+        match raw.text() {
+            Some(path) if !path.contains('\0') => {
+                Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+            }
+            _ => Err("the path of a file".to_owned()),
+        }
+    }
+
+    fn show(&self, value: &Option<PathBuf>) -> toml::Value {
+        let path = value.as_deref().unwrap_or_else(|| "".as_ref());
+        toml::Value::String(path.to_string_lossy().into_owned())
+    }
+
+    fn value_name(&self) -> &'static str {
+        "FILE"
     }
 }
 

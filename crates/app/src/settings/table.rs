@@ -1,13 +1,14 @@
 //! The table that defines every setting once.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::access::{Jwts, Networks, Tokens};
 use super::kind::{
-    Count, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
+    Count, File, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
     TraceFormat,
 };
 use super::layers::Layers;
@@ -45,8 +46,6 @@ impl Definition {
 /// Keys that are part of the settings' namespace but that this version cannot honour yet: to ignore
 /// them would leave a server less protected, or less durable, than its operator believes.
 pub(super) const UNSUPPORTED: &[&str] = &[
-    "tls_cert",
-    "tls_key",
     "log_dir",
     "log_max_events",
     "log_max_bytes",
@@ -136,6 +135,10 @@ settings! {
         "How long a repeated Idempotency-Key gets the first answer";
     allowed_origins: Vec<Origin> = Origins, default "", open,
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
+    tls_cert: Option<PathBuf> = File, default "", open,
+        "PEM file with the certificate and its chain, for https and wss; read again on SIGHUP";
+    tls_key: Option<PathBuf> = File, default "", open,
+        "PEM file with the private key of tls_cert";
     trusted_proxies: Vec<IpNet> = Networks, default "", open,
         "Networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is believed";
     publish_rate: Option<usize> = Optional(count(1, 1_000_000)), default "0", open,

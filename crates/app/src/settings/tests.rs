@@ -82,6 +82,7 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!(settings.drain_timeout, Duration::from_secs(10));
     assert_eq!(settings.idempotency_ttl, Duration::from_secs(600));
     assert!(settings.allowed_origins.is_empty());
+    assert_eq!((settings.tls_cert, settings.tls_key), (None, None));
     assert!(!settings.allow_anonymous);
     assert_eq!(settings.log_format, LogFormat::Auto);
     assert_eq!(settings.log_level, "info");

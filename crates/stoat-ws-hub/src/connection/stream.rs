@@ -1,6 +1,7 @@
 //! A connection over a stream that is no plain TCP: one task that waits for everything.
 
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +17,10 @@ use crate::close::Close;
 use crate::heartbeat::BeatWatch;
 use crate::manager::Hub;
 use crate::registry::{Member, Order};
+
+/// The most that is written at a time to a stream that copies: one of HTTP/2 takes several such
+/// pieces without a look at its client, and they are beyond the bounds of the session.
+const PIECE: usize = 16 << 10;
 
 /// Serves a connection until it ends, and says why it did.
 pub(super) async fn serve<S>(
@@ -141,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
             return Ok(more);
         }
         let (slices, count) = self.session.slices();
-        match Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count]) {
+        match poll_write(&mut self.io, cx, &slices[..count]) {
             Poll::Ready(Ok(0) | Err(_)) => Err(End::Lost(self.session.reason())),
             Poll::Ready(Ok(bytes)) => {
                 self.session
@@ -172,6 +177,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
             .received(buffer.filled(), &self.hub.registry.counters, now());
         Poll::Ready(Ok(()))
     }
+}
+
+/// Writes all that a vectored stream takes, else a piece of the first slice.
+fn poll_write<S: AsyncWrite + Unpin>(
+    io: &mut S,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<std::io::Result<usize>> {
+    let io = Pin::new(io);
+    if io.is_write_vectored() {
+        return io.poll_write_vectored(cx, slices);
+    }
+    let first = slices.iter().find(|slice| !slice.is_empty());
+    let first = first.map_or(&[][..], |slice| slice);
+    io.poll_write(cx, &first[..first.len().min(PIECE)])
 }
 
 /// Ends our half and reads the other to its end, within bounds.

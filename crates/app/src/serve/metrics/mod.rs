@@ -116,6 +116,13 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// Counts an answer to what never became a request.
+    pub(super) fn refused(&self, status: StatusCode) {
+        self.requests
+            .with_label_values(&[OTHER, OTHER, status.as_str()])
+            .inc();
+    }
+
     /// `GET /metrics`. Blocks for as long as it takes to count the open files of the process.
     pub(super) fn to_answer(&self) -> Outcome {
         match TextEncoder::new().encode_to_string(&self.registry.gather()) {
@@ -138,6 +145,7 @@ pub(super) fn method_label(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
         _ => OTHER,
     }
 }

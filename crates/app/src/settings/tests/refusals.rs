@@ -77,6 +77,7 @@ fn a_bad_value_of_the_wrong_type_is_refused() {
         "allowed_origins = [1]",
         "allow_anonymous = 'true'",
         "allow_anonymous = 1",
+        "tls_cert = 1",
         "log_format = 1",
         "log_level = {}",
     ] {
