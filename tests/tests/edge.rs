@@ -156,12 +156,17 @@ async fn an_answer_that_is_not_taken_is_given_up() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let stream = within("a connection", socket.connect(server.address())).await;
-    let mut connection = Connection::over(stream.expect("the server accepts"));
+    let mut stream = stream.expect("the server accepts");
     let page = format!(
         "GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: {}\r\n\r\n",
         server.address()
     );
-    connection.write(page.as_bytes()).await;
+    let written = tokio::io::AsyncWriteExt::write_all(&mut stream, page.as_bytes());
+    within("a request", written).await.expect("an open socket");
+    // The answer has begun; nothing of it is taken.
+    let begun = within("an answer", stream.peek(&mut [0])).await;
+    assert_eq!(begun.expect("an open socket"), 1);
+    let mut connection = Connection::over(stream);
 
     eventually("the server drops it", async || {
         (open_files(&server).await <= before).then_some(())
