@@ -166,7 +166,7 @@ async fn an_answer_that_is_not_taken_is_given_up() {
     // The answer has begun; nothing of it is taken.
     let begun = within("an answer", stream.peek(&mut [0])).await;
     assert_eq!(begun.expect("an open socket"), 1);
-    let mut connection = Connection::over(stream);
+    let connection = Connection::over(stream);
 
     eventually("the server drops it", async || {
         (open_files(&server).await <= before).then_some(())

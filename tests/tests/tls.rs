@@ -5,7 +5,7 @@ use std::fs;
 
 use rustix::process::Signal;
 use stoat_tests::tls::curl;
-use stoat_tests::{Connection, Foreign, Identity, Server, eventually, run};
+use stoat_tests::{Connection, Foreign, Identity, Server, eventually, run, run_with};
 
 const LIVE: &str = "/health/live";
 /// curl: the certificate cannot be checked.
@@ -173,4 +173,24 @@ async fn files_that_are_no_good_are_named_at_the_start() {
         assert!(output.stderr.contains(expected), "{output:?}");
         assert_eq!(output.stdout, "");
     }
+}
+
+#[tokio::test]
+async fn the_commands_speak_tls_to_a_server_that_is_vouched_for() {
+    let identity = Identity::new();
+    let server = identity.serve(&[]);
+    let url = format!("https://{}", server.address());
+    let cert = identity.cert();
+    let trusting = [("SSL_CERT_FILE", cert.to_str().expect("a path"))];
+    let published = run_with(&["publish", "a", "{}", "--url", &url], &trusting, "").await;
+    assert_eq!(published.code, Some(0), "{}", published.stderr);
+    let tail = ["tail", &url, "--since", "earliest", "--count", "1"];
+    let tailed = run_with(&tail, &trusting, "").await;
+    assert!(tailed.stdout.contains(r#""type":"a""#), "{tailed:?}");
+
+    let stranger = Identity::new().copy_cert("stranger.pem");
+    let stranger = [("SSL_CERT_FILE", stranger.to_str().expect("a path"))];
+    let refused = run_with(&tail, &stranger, "").await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("certificate"), "{refused:?}");
 }

@@ -11,6 +11,7 @@ const LONGEST: usize = 2000;
 /// that it is asked with, if any, which is never shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
+    tls: bool,
     host: String,
     port: u16,
     base: String,
@@ -30,7 +31,8 @@ impl fmt::Debug for Token {
 }
 
 impl ServerUrl {
-    /// Reads `http://HOST[:PORT][/BASE]` or the same with `ws://`; `/ws` at the end is left out.
+    /// Reads `http://HOST[:PORT][/BASE]` or the same with `https://`, `ws://` or `wss://`; `/ws` at
+    /// the end is left out.
     ///
     /// # Errors
     /// What is wrong with the address, without repeating it: it may hold a token.
@@ -44,23 +46,18 @@ impl ServerUrl {
             return Err("the address of the server has no `?` and no `#`".to_owned());
         }
         let uri: Uri = text.parse().map_err(|_| expected.to_owned())?;
-        match uri.scheme_str() {
-            Some("http" | "ws") => {}
-            Some("https" | "wss") => {
-                return Err(
-                    "https:// and wss:// are not supported by this version yet; use http://"
-                        .to_owned(),
-                );
-            }
+        let tls = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
             _ => return Err(expected.to_owned()),
-        }
+        };
         let authority = uri.authority().ok_or(expected)?.as_str();
         if authority.contains('@') {
             return Err("the address of the server has no user name".to_owned());
         }
         let host = uri.host().unwrap_or_default();
         let port = match authority.strip_prefix(host).unwrap_or_default() {
-            "" => Some(80),
+            "" => Some(usual_port(tls)),
             port => port.strip_prefix(':').and_then(|port| port.parse().ok()),
         };
         let port = port
@@ -72,6 +69,7 @@ impl ServerUrl {
         let base = uri.path().trim_end_matches('/');
         let base = base.strip_suffix("/ws").unwrap_or(base);
         Ok(Self {
+            tls,
             host: host.to_owned(),
             port,
             base: base.to_owned(),
@@ -106,6 +104,11 @@ impl ServerUrl {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
+    /// Whether TLS is spoken.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.port
@@ -113,7 +116,7 @@ impl ServerUrl {
 
     /// The text of the `Host` header.
     pub fn authority(&self) -> String {
-        if self.port == 80 {
+        if self.port == usual_port(self.tls) {
             self.host.clone()
         } else {
             format!("{}:{}", self.host, self.port)
@@ -128,8 +131,13 @@ impl ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.base)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.base)
     }
+}
+
+fn usual_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
 }
 
 #[cfg(test)]
@@ -160,6 +168,20 @@ mod tests {
                 "a.example",
                 81,
                 "/hub/ws",
+            ),
+            (
+                "wss://a.example/ws",
+                "https://a.example",
+                "a.example",
+                443,
+                "/ws",
+            ),
+            (
+                "https://a.example:80",
+                "https://a.example:80",
+                "a.example",
+                80,
+                "/ws",
             ),
             (
                 "ws://[::1]:9/hub/ws/",
@@ -199,11 +221,6 @@ mod tests {
         ] {
             assert!(ServerUrl::parse(text).is_err(), "{text}");
         }
-        assert!(
-            ServerUrl::parse("wss://a")
-                .unwrap_err()
-                .contains("not supported by this version yet")
-        );
         assert!(ServerUrl::parse(&format!("http://{}", "a".repeat(3000))).is_err());
     }
 

@@ -13,9 +13,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::tls;
 use crate::cli::ServerUrl;
 use crate::settings::text::{escape, shorten};
 
@@ -57,12 +59,28 @@ pub(super) struct Connection(SendRequest<Full<Bytes>>);
 impl Connection {
     /// Connects, within ten seconds. The task that drives the connection ends with it.
     pub(super) async fn open(url: &ServerUrl) -> Result<Self, RequestError> {
-        let stream = timeout(CONNECT, TcpStream::connect((url.host(), url.port())))
+        timeout(CONNECT, Self::connect(url))
             .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .unwrap_or_else(|_| Err(RequestError::Connect(io::ErrorKind::TimedOut.into())))
+    }
+
+    async fn connect(url: &ServerUrl) -> Result<Self, RequestError> {
+        let stream = TcpStream::connect((url.host(), url.port()))
+            .await
             .map_err(RequestError::Connect)?;
         // Without it a request may wait for the kernel; with neither it still arrives.
         let _ = stream.set_nodelay(true);
+        if !url.is_tls() {
+            return Self::over(stream).await;
+        }
+        let stream = tls::connect(url.host(), stream).await;
+        Self::over(stream.map_err(RequestError::Connect)?).await
+    }
+
+    async fn over<S>(stream: S) -> Result<Self, RequestError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| lost(&error))?;

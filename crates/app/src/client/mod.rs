@@ -6,6 +6,7 @@ mod http;
 mod output;
 mod publish;
 mod tail;
+mod tls;
 
 use std::future::Future;
 use std::io;
