@@ -61,6 +61,10 @@ pub struct HubConfig {
     /// The origins (`https://app.example.com`) whose pages may connect, beside
     /// those that the request's own `Host` names. Empty by default.
     pub allowed_origins: Vec<String>,
+    /// Sends each message of a client back to it, in place of obeying it.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub echo: bool,
 }
 
 impl Default for HubConfig {
@@ -78,6 +82,8 @@ impl Default for HubConfig {
             max_connections: 100_000,
             max_connections_per_ip: None,
             allowed_origins: Vec::new(),
+            #[cfg(feature = "echo")]
+            echo: false,
         }
     }
 }
