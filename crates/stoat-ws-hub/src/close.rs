@@ -36,7 +36,7 @@ impl Close {
     pub(crate) const fn too_many_control_frames() -> Self {
         Self::new(
             1008,
-            "too many control frames in a second",
+            "too many control frames or messages in a second",
             DisconnectReason::ProtocolError,
         )
     }

@@ -49,8 +49,9 @@ pub struct HubConfig {
     /// The longest message of a client in bytes; beyond it the connection is
     /// closed with 1009. 16 KiB by default.
     pub max_client_message: usize,
-    /// The most control frames (ping, pong, Close) of one client in a second, at least
-    /// 1; beyond it the connection is closed with 1008. 100 by default.
+    /// The most control frames (ping, pong, Close) and control messages (`subscribe`,
+    /// `ping`) of one client in a second, at least 1; beyond it the connection is closed
+    /// with 1008. 100 by default.
     pub max_control_frames: usize,
     /// The most connections at a time; beyond it handshakes are answered 503.
     /// 100,000 by default.

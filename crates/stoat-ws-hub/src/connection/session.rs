@@ -248,6 +248,7 @@ impl Session {
     /// Takes bytes from the peer.
     pub(super) fn received(&mut self, input: &[u8], counters: &Counters, now: Instant) {
         let (filter, member) = (&mut self.filter, &self.member);
+        let mut controls = 0;
         let result = self.protocol.receive(input, |message| {
             #[cfg(feature = "echo")]
             if self.echo {
@@ -257,11 +258,12 @@ impl Session {
                 Incoming::Text(text) => Control::parse(&text),
                 Incoming::Binary(_) => None,
             };
+            controls += usize::from(control.is_some());
             obey(control, filter, member, counters)
         });
         match result {
             // Who answers each ping of a flood is kept busy by one client.
-            Ok(frames) if !self.controls.allows(frames.controls, now) => {
+            Ok(frames) if !self.controls.allows(frames.controls + controls, now) => {
                 self.fail(&Close::too_many_control_frames(), now);
             }
             Ok(frames) if frames.ended > 0 => self.deadlines.frame_received(now),
