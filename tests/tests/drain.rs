@@ -63,6 +63,11 @@ async fn drained_by(signal: Signal) {
     }
     let different: BTreeSet<u64> = reasons.iter().map(|reason| retry(reason)).collect();
     assert_eq!(different.len(), 30, "{reasons:?}");
+    // Spread over `drain_timeout`, 10 s, with no two of them close together.
+    let different: Vec<u64> = different.into_iter().collect();
+    let apart = different.windows(2).map(|pair| pair[1] - pair[0]).min();
+    assert!(apart >= Some(10_000 / 30), "{reasons:?}");
+    assert!(different.iter().all(|retry| *retry < 10_000), "{reasons:?}");
     let status = server.exit().await;
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(
@@ -148,6 +153,11 @@ async fn while_it_drains_it_is_not_ready_and_takes_no_events() {
         }
     }
     assert_eq!(close.close_code(), 1001);
+    // Who came now would not be told when to come back.
+    let handshake = Raw::handshake(&server, "/ws", "");
+    let newcomer = Connection::open(server.address()).await;
+    let (_, answer) = Raw::upgrade(newcomer, &handshake).await;
+    answer.problem(503);
     holder.send(0x88, &close.payload).await;
     assert_eq!(server.exit().await.code(), Some(0));
 }

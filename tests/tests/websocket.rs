@@ -198,6 +198,7 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
     };
     let cases: Vec<(&str, Vec<u8>, u16)> = vec![
         ("unmasked", b"\x81\x02hi".to_vec(), 1002),
+        ("unmasked, by the header", b"\x81\x02".to_vec(), 1002),
         ("invalid UTF-8", masked(0x81, b"a\xffb"), 1007),
         ("a lone surrogate", masked(0x81, b"\xed\xa0\x80"), 1007),
         ("a cut character", masked(0x81, b"\xe2\x82"), 1007),
@@ -207,6 +208,7 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
         ("RSV3", masked(0x91, b"hi"), 1002),
         ("a fragmented ping", masked(0x09, b"hi"), 1002),
         ("a ping of 126 bytes", masked(0x89, &[b'x'; 126]), 1002),
+        ("a long ping, by the header", b"\x89\xfe".to_vec(), 1002),
         ("a lone continuation", masked(0x80, b"hi"), 1002),
         (
             "text within text",
@@ -218,6 +220,16 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
         ("a Close with 999", masked(0x88, b"\x03\xe7"), 1002),
         ("a Close with bad text", masked(0x88, b"\x03\xe8\xff"), 1007),
         ("a flood of pongs", masked(0x8a, b"").repeat(1000), 1008),
+        (
+            "a flood of subscriptions",
+            masked(0x81, br#"{"action":"subscribe"}"#).repeat(5000),
+            1008,
+        ),
+        (
+            "a million empty fragments",
+            [masked(0x01, b""), masked(0x00, b"").repeat(1_000_000)].concat(),
+            1009,
+        ),
         ("too long", masked(0x81, &[b'x'; LIMIT + 1]), 1009),
         ("the header of 1 MiB", raw::header(0x82, 1 << 20), 1009),
         (
@@ -232,6 +244,7 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
         ),
     ];
 
+    let count = cases.len();
     // All at once, since the server may read on for a while after its Close.
     let server = &server;
     let closed = cases.into_iter().map(|(what, bytes, code)| async move {
@@ -239,13 +252,43 @@ async fn a_client_that_breaks_the_protocol_is_closed_with_the_code_for_it() {
         raw.write(&bytes).await;
         assert_eq!(raw.close_code().await, code, "{what}");
     });
-    assert_eq!(join_all(closed).await.len(), 21);
+    join_all(closed).await;
 
     server.connected(1).await;
     mark(server, 1).await;
     assert_eq!(bystander.event().await.n(), 1);
     let metrics = server.metrics().await;
-    assert_eq!(metrics.sum("stoat_ws_disconnects_total"), 21.0);
+    assert_eq!(metrics.sum("stoat_ws_disconnects_total"), count as f64);
+}
+
+#[tokio::test]
+async fn a_client_that_floods_and_reads_nothing_is_closed() {
+    let server = Server::start(&[]);
+    let ping = br#"{"action":"ping"}"#;
+
+    for (head, payload) in [(0x89, &[b'x'; 125][..]), (0x81, ping)] {
+        let mut raw = Raw::open_narrow(&server, "/ws").await;
+        let mut frame = raw::header(head, payload.len());
+        frame.extend([0; 4]);
+        frame.extend(payload);
+        raw.write(&frame.repeat(5000)).await;
+
+        server.connected(0).await;
+        let mut answers = 0;
+        let close = loop {
+            match raw.frame().await {
+                Some(frame) if frame.head == 0x88 => break frame,
+                Some(_) => answers += 1,
+                None => panic!("no Close after {answers} answers"),
+            }
+        };
+        assert_eq!(close.close_code(), 1008);
+        assert!(answers < 5000, "{answers}");
+    }
+    let flood = [("reason", "protocol_error")];
+    let metrics = server.metrics().await;
+    let closed = metrics.value("stoat_ws_disconnects_total", &flood);
+    assert_eq!(closed, Some(2.0));
 }
 
 #[tokio::test]

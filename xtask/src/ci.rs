@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{Result, bench, clippy, deny, doc, fmt, test, tidy};
+use crate::{Result, autobahn, bench, clippy, deny, doc, fmt, test, tidy};
 
 type Step = fn() -> Result;
 
@@ -14,6 +14,7 @@ const STEPS: &[(&str, Step)] = &[
     ("clippy", clippy::run),
     ("doc", doc::run),
     ("bench-check", bench::check),
+    ("autobahn", autobahn::run),
     ("test", test::run),
 ];
 

@@ -6,6 +6,7 @@
     reason = "a command line program speaks through its two streams"
 )]
 
+mod autobahn;
 mod bench;
 mod ci;
 mod clippy;
@@ -51,7 +52,7 @@ impl Takes {
 const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
-        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, bench-check, test",
+        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, bench-check, autobahn, test",
         takes: Takes::Nothing,
         run: |_| ci::run(),
     },
@@ -90,6 +91,12 @@ const COMMANDS: &[Command] = &[
         about: "set up, build binaries and examples, run all tests and doc tests",
         takes: Takes::Nothing,
         run: |_| test::run(),
+    },
+    Command {
+        name: "autobahn",
+        about: "run the Autobahn WebSocket suite, where STOAT_AUTOBAHN names its folder",
+        takes: Takes::Nothing,
+        run: |_| autobahn::run(),
     },
     Command {
         name: "bench",

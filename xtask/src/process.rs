@@ -1,10 +1,11 @@
 //! Starts other programs: no shell between us and them, and every failure names the command.
 
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use crate::{Result, workspace};
+use crate::{Result, autobahn, workspace};
 
 /// A program about to run in the workspace root.
 pub(crate) struct Process {
@@ -52,10 +53,24 @@ impl Process {
                 command.env_remove(&name);
             }
         }
+        // It is for us, and to stoat an unknown setting.
+        command.env_remove(autobahn::FOLDER);
         Self {
             command,
             line: [&[shown], args.as_slice()].concat().join(" "),
         }
+    }
+
+    /// Starts it without waiting; its standard output is ours to read.
+    pub(crate) fn start(mut self) -> Result<Running> {
+        println!("$ {}", self.line);
+        let child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start `{}`: {error}", self.line))?;
+        Ok(Running(child))
     }
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
@@ -83,6 +98,25 @@ impl Process {
         }
     }
 
+    /// Runs and shows what it prints; its last line when it succeeds.
+    pub(crate) fn last_line(self) -> Result<String> {
+        let line = self.line.clone();
+        let mut running = self.start()?;
+        let mut last = String::new();
+        if let Some(output) = &mut running.0.stdout {
+            for printed in BufReader::new(output).lines() {
+                last = printed?;
+                println!("{last}");
+            }
+        }
+        let status = running.0.wait()?;
+        if status.success() {
+            Ok(last)
+        } else {
+            Err(format!("`{line}` failed ({status})").into())
+        }
+    }
+
     /// Runs silently; its standard output when it succeeds.
     pub(crate) fn output(mut self) -> Result<String> {
         let output = self
@@ -101,6 +135,27 @@ impl Process {
     /// Runs silently; whether it is there and succeeds.
     pub(crate) fn works(self) -> bool {
         self.output().is_ok()
+    }
+}
+
+/// A program that runs beside us; dropping it kills it.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// The first line that it prints.
+    pub(crate) fn first_line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if let Some(output) = &mut self.0.stdout {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        Ok(line)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

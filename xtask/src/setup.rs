@@ -75,7 +75,7 @@ fn become_root() -> Option<&'static [&'static str]> {
 
 /// The first Python that can make a virtual environment. The one in `PATH` may be the shim of
 /// a version manager with no version behind it, and Debian ships `venv` without `ensurepip`.
-fn usable_python() -> Option<PathBuf> {
+pub(crate) fn usable_python() -> Option<PathBuf> {
     let probe = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))";
     ["python3", "/usr/bin/python3"]
         .map(PathBuf::from)

@@ -36,7 +36,7 @@ impl Close {
     pub(crate) const fn too_many_control_frames() -> Self {
         Self::new(
             1008,
-            "too many control frames in a second",
+            "too many control frames or messages in a second",
             DisconnectReason::ProtocolError,
         )
     }
@@ -61,8 +61,18 @@ impl Close {
         )
     }
 
+    pub(crate) const fn fault() -> Self {
+        Self::new(1011, "internal error", DisconnectReason::Panic)
+    }
+
     pub(crate) const fn log_gone() -> Self {
         Self::new(1011, "the event log is gone", DisconnectReason::Shutdown)
+    }
+
+    /// The whole frame, for where the session that would send it cannot be relied on.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        let payload = [&self.code.to_be_bytes(), self.text.as_bytes()].concat();
+        [&[0x88, payload.len() as u8][..], &payload].concat()
     }
 
     pub(crate) fn shutdown(retry_ms: u64) -> Self {
@@ -97,7 +107,7 @@ pub enum DisconnectReason {
     Shutdown,
     /// The upgrade did not come about after the 101.
     HandshakeFailed,
-    /// The connection's task ended in a panic.
+    /// A fault of ours: a panic in the connection's work.
     Panic,
 }
 

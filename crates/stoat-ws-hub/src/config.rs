@@ -49,8 +49,9 @@ pub struct HubConfig {
     /// The longest message of a client in bytes; beyond it the connection is
     /// closed with 1009. 16 KiB by default.
     pub max_client_message: usize,
-    /// The most control frames (ping, pong, Close) of one client in a second, at least
-    /// 1; beyond it the connection is closed with 1008. 100 by default.
+    /// The most control frames (ping, pong, Close) and control messages (`subscribe`,
+    /// `ping`) of one client in a second, at least 1; beyond it the connection is closed
+    /// with 1008. 100 by default.
     pub max_control_frames: usize,
     /// The most connections at a time; beyond it handshakes are answered 503.
     /// 100,000 by default.
@@ -61,6 +62,10 @@ pub struct HubConfig {
     /// The origins (`https://app.example.com`) whose pages may connect, beside
     /// those that the request's own `Host` names. Empty by default.
     pub allowed_origins: Vec<String>,
+    /// Sends each message of a client back to it, in place of obeying it.
+    #[cfg(feature = "echo")]
+    #[doc(hidden)]
+    pub echo: bool,
 }
 
 impl Default for HubConfig {
@@ -78,6 +83,8 @@ impl Default for HubConfig {
             max_connections: 100_000,
             max_connections_per_ip: None,
             allowed_origins: Vec::new(),
+            #[cfg(feature = "echo")]
+            echo: false,
         }
     }
 }

@@ -12,6 +12,7 @@ mod session;
 mod stream;
 mod transport;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -101,6 +102,13 @@ enum End {
     Abort(DisconnectReason),
     /// The peer is gone, or has all that it will get.
     Lost(DisconnectReason),
+    /// By a panic, after which nothing of the session can be relied on.
+    Fault,
+}
+
+/// Lets a panic end the connection alone, and not before it has said so.
+fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, End> {
+    catch_unwind(AssertUnwindSafe(act)).map_err(|_| End::Fault)
 }
 
 /// Counts a connection as slow while it takes no bytes; not for longer than it lives.

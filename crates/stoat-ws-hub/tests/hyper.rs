@@ -220,17 +220,50 @@ async fn a_panic_in_one_connection_is_the_end_of_that_one_only() {
     let hub = ConnectionManager::new(log.clone(), HubConfig::default());
     let address = serve(&hub).await;
     // What sees only a part is read for by itself.
-    let picky = Client::connect(address, "?types=scan_completed").await;
+    let mut picky = Client::connect(address, "?types=scan_completed").await;
     let mut other = Client::connect(address, "").await;
+    // By then its first look at the log is done.
+    other.send(Message::text(r#"{"action":"ping"}"#)).await;
+    assert_eq!(other.json().await["action"], "pong");
     log.armed.store(true, Ordering::SeqCst);
     for n in 0..10 {
         let both = vec![numbered(n), padded(n, "")];
         hub.broadcast(both).await.unwrap();
         assert_eq!((other.number().await, other.number().await), (n, n));
     }
-    until(|| hub.active_connections() == 1).await;
-    assert!(!log.armed.load(Ordering::SeqCst));
+    assert_eq!(picky.last_frame().await.code, CloseCode::Error);
     drop(picky);
+    until(|| hub.active_connections() == 1).await;
+    assert_eq!(disconnects(&hub, DisconnectReason::Panic), 1);
+    assert_eq!(hub.stats().slow, 0);
+}
+
+/// Here the connection's own task reads, over TCP and over another stream.
+#[tokio::test]
+async fn a_panic_is_told_to_the_client() {
+    let log = Arc::new(Faulty {
+        log: MemoryLog::default(),
+        armed: AtomicBool::new(false),
+    });
+    let hub = ConnectionManager::new(log.clone(), HubConfig::default());
+    let address = serve(&hub).await;
+    hub.broadcast(numbered(1)).await.unwrap();
+
+    log.armed.store(true, Ordering::SeqCst);
+    let mut over_tcp = Client::connect(address, "?last_event_id=earliest").await;
+    assert_eq!(over_tcp.close_frame().await.code, CloseCode::Error);
+
+    log.armed.store(true, Ordering::SeqCst);
+    let (near, far) = tokio::io::duplex(1 << 10);
+    serve_one(TokioIo::new(far), hub.clone(), ([127, 0, 0, 1], 9).into());
+    let url = "ws://hub.example.com/ws?last_event_id=earliest";
+    let opened = within(tokio_tungstenite::client_async(url, near)).await;
+    let mut over_duplex = Client(opened.unwrap().0);
+    assert_eq!(over_duplex.close_frame().await.code, CloseCode::Error);
+
+    drop((over_tcp, over_duplex));
+    until(|| hub.active_connections() == 0).await;
+    assert_eq!(disconnects(&hub, DisconnectReason::Panic), 2);
 }
 
 #[tokio::test]

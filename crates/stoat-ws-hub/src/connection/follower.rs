@@ -25,8 +25,17 @@ pub(super) struct Follower {
     sent: u32,
     level: bool,
     sees_all: bool,
-    /// A write failed; nothing more is to be tried.
-    lost: bool,
+    /// Why nothing more is to be tried: a write failed, or we did.
+    given_up: Option<GivenUp>,
+}
+
+/// Why nothing more is tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum GivenUp {
+    /// A write failed.
+    Lost,
+    /// A panic.
+    Fault,
 }
 
 /// What a follower needs of what is new.
@@ -47,7 +56,7 @@ impl Follower {
             sent: 0,
             level: false,
             sees_all: false,
-            lost: false,
+            given_up: None,
         }
     }
 
@@ -70,7 +79,7 @@ impl Follower {
     /// Leaves what comes to the fan-out, where the session, which has just read the log to
     /// its end, has nothing to do.
     pub(super) fn settle(&mut self) {
-        self.level = self.session.is_idle() && !self.lost;
+        self.level = self.session.is_idle() && self.given_up.is_none();
         self.cursor = self.session.cursor();
         self.sees_all = self.session.filter().is_all();
     }
@@ -79,13 +88,18 @@ impl Follower {
         self.session.filter()
     }
 
-    pub(super) fn is_lost(&self) -> bool {
-        self.lost
+    pub(super) fn given_up(&self) -> Option<GivenUp> {
+        self.given_up
     }
 
-    pub(super) fn set_lost(&mut self) {
-        self.lost = true;
+    pub(super) fn give_up(&mut self, why: GivenUp) {
+        self.given_up = Some(why);
         self.level = false;
+    }
+
+    /// Whether a frame was begun and not ended.
+    pub(super) fn is_within_a_frame(&self) -> bool {
+        self.session.is_within_a_frame()
     }
 
     /// What is to be done about a batch that follows `position`; passes over what is not

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::batch::Batch;
-use super::follower::{Follower, Need};
+use super::follower::{Follower, GivenUp, Need};
 use super::session::{Session, Surroundings};
 use super::{End, LINGER, ROUNDS, now};
 use crate::close::Close;
@@ -68,7 +68,7 @@ impl Line {
             Need::Whole => match self.send(batch.bytes()) {
                 Ok(Some(bytes)) => self.follower.took(batch, bytes, tally, now()),
                 Ok(None) => false,
-                Err(_) => return self.give_up(),
+                Err(_) => return self.give_up(GivenUp::Lost),
             },
         };
         if !done {
@@ -91,7 +91,7 @@ impl Line {
                     .follower
                     .took_beat(event, *number, *position, bytes, tally),
                 Ok(None) => false,
-                Err(_) => return self.give_up(),
+                Err(_) => return self.give_up(GivenUp::Lost),
             },
         };
         if !done {
@@ -99,9 +99,13 @@ impl Line {
         }
     }
 
-    /// Ends the connection since its state can no longer be relied on.
-    pub(crate) fn give_up(&mut self) {
-        self.follower.set_lost();
+    /// Ends the connection after a panic, since its state can no longer be relied on.
+    pub(crate) fn fault(&mut self) {
+        self.give_up(GivenUp::Fault);
+    }
+
+    fn give_up(&mut self, why: GivenUp) {
+        self.follower.give_up(why);
         self.leave_to_task(0);
     }
 
@@ -135,7 +139,7 @@ impl Line {
                     return true;
                 }
                 Err(_) => {
-                    self.follower.set_lost();
+                    self.follower.give_up(GivenUp::Lost);
                     return false;
                 }
             }
@@ -170,13 +174,15 @@ impl Line {
     /// changes: the fan-out must know of it before the log is read to its end.
     fn turn(&mut self, position: u64, hub: &Hub) -> Result<Left, End> {
         let beat = hub.beats.newest();
-        let is_lost = self.follower.is_lost();
+        let given_up = self.follower.given_up();
         let session = self.follower.session(position);
         let mut more = true;
+        match given_up {
+            None => {}
+            Some(GivenUp::Lost) => return Err(End::Lost(session.reason())),
+            Some(GivenUp::Fault) => return Err(End::Fault),
+        }
         for _ in 0..ROUNDS {
-            if is_lost {
-                return Err(End::Lost(session.reason()));
-            }
             let wrote = write(&self.stream, session, beat.as_ref(), hub);
             let wrote = wrote.map_err(|_| End::Lost(session.reason()))?;
             if session.is_over() {
@@ -199,6 +205,14 @@ impl Line {
             self.follower.settle();
         }
         Ok(left)
+    }
+
+    /// Says that the fault is ours, where that can be said.
+    fn say_fault(&self) {
+        if !self.follower.is_within_a_frame() {
+            // Where there is no room for it, the client sees the end alone.
+            let _ = send(&self.stream, &Close::fault().frame());
+        }
     }
 
     /// Throws away what the kernel still holds: for a peer that does not read that can be

@@ -1,5 +1,6 @@
 //! Reading the WebSocket protocol, without a socket: bytes in, messages and answers out.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -37,7 +38,35 @@ pub(super) enum Incoming {
     /// A complete text message.
     Text(String),
     /// A complete binary message.
-    Binary,
+    Binary(Bytes),
+}
+
+/// What is said to a message, before anything that came after it is looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Text(Cow<'static, str>),
+    #[cfg(feature = "echo")]
+    Binary(Bytes),
+}
+
+impl From<Answer> for Message {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Text(text) => Self::text(text.into_owned()),
+            #[cfg(feature = "echo")]
+            Answer::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}
+
+#[cfg(feature = "echo")]
+impl From<Incoming> for Answer {
+    fn from(message: Incoming) -> Self {
+        match message {
+            Incoming::Text(text) => Self::Text(text.into()),
+            Incoming::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
 }
 
 /// How many frames there were in a piece of input.
@@ -67,14 +96,14 @@ impl Protocol {
     }
 
     /// Takes bytes from the peer, hands its messages to `on_message`, and queues
-    /// the answers to its pings and to its Close.
+    /// the answers to them, to its pings and to its Close.
     ///
     /// # Errors
     /// With what to close the connection; the input after the fault is dropped.
     pub(super) fn receive(
         &mut self,
         input: &[u8],
-        mut on_message: impl FnMut(Incoming),
+        mut on_message: impl FnMut(Incoming) -> Option<Answer>,
     ) -> Result<Frames, Close> {
         if self.state == State::Closed {
             return Ok(Frames::default());
@@ -99,14 +128,12 @@ impl Protocol {
         }
     }
 
-    /// Queues a text message.
-    pub(super) fn send_text(&mut self, text: &'static str) {
-        self.send(Message::text(text));
-    }
-
     /// Queues a ping.
     pub(super) fn send_ping(&mut self) {
-        self.send(Message::Ping(Bytes::new()));
+        if self.state == State::Open {
+            self.write(Message::Ping(Bytes::new()));
+            self.rest();
+        }
     }
 
     /// Queues our Close frame, unless there was one.
@@ -121,13 +148,6 @@ impl Protocol {
             // It waits for the peer's, so it does not rest.
             self.state = State::CloseSent;
             self.write(message);
-        }
-    }
-
-    fn send(&mut self, message: Message) {
-        if self.state == State::Open {
-            self.write(message);
-            self.rest();
         }
     }
 
@@ -204,25 +224,29 @@ fn with_socket<T>(
 fn read_messages(
     socket: &mut WebSocket<Pipe>,
     state: &mut State,
-    on_message: &mut impl FnMut(Incoming),
+    on_message: &mut impl FnMut(Incoming) -> Option<Answer>,
 ) -> Result<(), Close> {
     loop {
-        match socket.read() {
-            Ok(Message::Text(text)) if *state == State::Open => {
-                on_message(Incoming::Text(text.as_str().to_owned()));
-            }
-            Ok(Message::Binary(_)) if *state == State::Open => on_message(Incoming::Binary),
+        let said = match socket.read() {
+            Ok(Message::Text(text)) => Incoming::Text(text.as_str().to_owned()),
+            Ok(Message::Binary(bytes)) => Incoming::Binary(bytes),
             Ok(Message::Close(_)) => {
                 *state = State::Closed;
                 // Queues our half where the peer closed first.
                 let _ = socket.flush();
                 return Ok(());
             }
-            Ok(_) => {}
+            Ok(_) => continue,
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(Error::Capacity(_)) => return Err(Close::message_too_big()),
             Err(Error::Utf8(_)) => return Err(Close::invalid_utf8()),
             Err(_) => return Err(Close::protocol_error("broken frame")),
+        };
+        if *state == State::Open
+            && let Some(answer) = on_message(said)
+        {
+            // The pipe takes everything.
+            let _ = socket.send(answer.into());
         }
     }
 }
@@ -270,7 +294,11 @@ mod tests {
 
     fn receive(protocol: &mut Protocol, input: &[u8]) -> (Vec<Incoming>, Result<usize, Close>) {
         let mut messages = Vec::new();
-        let result = protocol.receive(input, |message| messages.push(message));
+        let result = protocol.receive(input, |message| {
+            let answer = (message == Incoming::Text("?".into())).then(|| Answer::Text("!".into()));
+            messages.push(message);
+            answer
+        });
         (messages, result.map(|frames| frames.ended))
     }
 
@@ -288,7 +316,7 @@ mod tests {
             [
                 Incoming::Text("hello".into()),
                 Incoming::Text("in two".into()),
-                Incoming::Binary
+                Incoming::Binary(Bytes::from_static(b"x"))
             ]
         );
         assert_eq!(result, Ok(5));
@@ -314,10 +342,9 @@ mod tests {
         protocol.close(&Close::no_pong());
         assert_eq!(protocol.take_output()[..4], [0x88, 24, 0x03, 0xf0]);
         assert!(!protocol.is_closed());
-        protocol.send_text("not any more");
         protocol.send_ping();
         // What was under way is read and ignored.
-        let (messages, _) = receive(&mut protocol, &masked(0x81, b"under way"));
+        let (messages, _) = receive(&mut protocol, &masked(0x81, b"?"));
         assert!(messages.is_empty());
         receive(&mut protocol, &masked(0x88, b"\x03\xf0"))
             .1
@@ -345,9 +372,22 @@ mod tests {
         let mut protocol = Protocol::new(1000);
         protocol.send_ping();
         let taken = protocol.take_output();
-        protocol.send_text("x");
+        receive(&mut protocol, &masked(0x81, b"?")).1.unwrap();
         protocol.put_back(taken);
-        assert_eq!(protocol.take_output(), b"\x89\x00\x81\x01x");
+        assert_eq!(protocol.take_output(), b"\x89\x00\x81\x01!");
+    }
+
+    #[test]
+    fn a_question_is_answered_before_the_close_that_follows_it() {
+        let mut protocol = Protocol::new(1000);
+        let mut input = masked(0x81, b"?");
+        input.extend(masked(0x89, b"p"));
+        input.extend(masked(0x88, b"\x03\xe8"));
+        receive(&mut protocol, &input).1.unwrap();
+        assert_eq!(
+            protocol.take_output(),
+            b"\x81\x01!\x8a\x01p\x88\x02\x03\xe8"
+        );
     }
 
     proptest! {

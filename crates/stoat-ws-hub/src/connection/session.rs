@@ -16,7 +16,7 @@ use stoat_events::{
 use super::control::{Control, PONG};
 use super::deadlines::{Deadline, Deadlines};
 use super::pace::Pace;
-use super::protocol::{Incoming, Protocol};
+use super::protocol::{Answer, Incoming, Protocol};
 use crate::close::Close;
 use crate::heartbeat::Beat;
 use crate::registry::{Member, Order};
@@ -53,6 +53,8 @@ pub(super) struct Session {
     beat_seen: u64,
     phase: Phase,
     scratch: Vec<LogEntry>,
+    #[cfg(feature = "echo")]
+    echo: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,8 @@ impl Session {
             beat_seen,
             phase: Phase::Open,
             scratch: Vec::new(),
+            #[cfg(feature = "echo")]
+            echo: config.echo,
         }
     }
 
@@ -243,16 +247,23 @@ impl Session {
 
     /// Takes bytes from the peer.
     pub(super) fn received(&mut self, input: &[u8], counters: &Counters, now: Instant) {
-        let mut messages = Vec::new();
-        let result = self
-            .protocol
-            .receive(input, |message| messages.push(message));
-        for message in messages {
-            self.heard(message, counters);
-        }
+        let (filter, member) = (&mut self.filter, &self.member);
+        let mut controls = 0;
+        let result = self.protocol.receive(input, |message| {
+            #[cfg(feature = "echo")]
+            if self.echo {
+                return Some(message.into());
+            }
+            let control = match message {
+                Incoming::Text(text) => Control::parse(&text),
+                Incoming::Binary(_) => None,
+            };
+            controls += usize::from(control.is_some());
+            obey(control, filter, member, counters)
+        });
         match result {
             // Who answers each ping of a flood is kept busy by one client.
-            Ok(frames) if !self.controls.allows(frames.controls, now) => {
+            Ok(frames) if !self.controls.allows(frames.controls + controls, now) => {
                 self.fail(&Close::too_many_control_frames(), now);
             }
             Ok(frames) if frames.ended > 0 => self.deadlines.frame_received(now),
@@ -313,24 +324,6 @@ impl Session {
             Phase::Closing(reason) => *reason,
             Phase::Leaving(close, _) => close.reason,
             Phase::Open => DisconnectReason::ConnectionLost,
-        }
-    }
-
-    fn heard(&mut self, message: Incoming, counters: &Counters) {
-        let control = match &message {
-            Incoming::Text(text) => Control::parse(text),
-            Incoming::Binary => None,
-        };
-        match control {
-            Some(Control::Subscribe(filter)) => {
-                let scope = self.filter.scope().clone();
-                self.filter = Arc::new(filter.within(scope));
-                self.member.set_filter(Arc::clone(&self.filter));
-            }
-            Some(Control::Ping) => self.protocol.send_text(PONG),
-            None => {
-                counters.ignored_messages.fetch_add(1, Relaxed);
-            }
         }
     }
 
@@ -431,6 +424,28 @@ impl Session {
         };
         let seen_before = std::mem::replace(&mut self.beat_seen, beat.number);
         self.queue.push_back(Chunk::Beat { event, seen_before });
+    }
+}
+
+/// Does what a message asks for, and returns the answer to it.
+fn obey(
+    control: Option<Control>,
+    filter: &mut Arc<Filter>,
+    member: &Member,
+    counters: &Counters,
+) -> Option<Answer> {
+    match control {
+        Some(Control::Subscribe(wanted)) => {
+            let scope = filter.scope().clone();
+            *filter = Arc::new(wanted.within(scope));
+            member.set_filter(Arc::clone(filter));
+            None
+        }
+        Some(Control::Ping) => Some(Answer::Text(PONG.into())),
+        None => {
+            counters.ignored_messages.fetch_add(1, Relaxed);
+            None
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use stoat_events::HeadWatch;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::session::{Due, Session, Surroundings};
-use super::{End, LINGER, ROUNDS, SlowGauge, now};
+use super::{End, LINGER, ROUNDS, SlowGauge, guarded, now};
 use crate::DisconnectReason;
 use crate::close::Close;
 use crate::heartbeat::BeatWatch;
@@ -42,9 +42,45 @@ where
         beats: beats.clone(),
         slow,
     };
+    let end = {
+        let mut served = pin!(follow(&mut driver, &member, &mut head, &mut beats));
+        poll_fn(|cx| {
+            let polled = guarded(|| served.as_mut().poll(cx));
+            polled.unwrap_or_else(Poll::Ready)
+        })
+        .await
+    };
+    match end {
+        End::Finished(reason) => {
+            linger(driver.io).await;
+            reason
+        }
+        End::Abort(reason) | End::Lost(reason) => reason,
+        End::Fault => {
+            if !driver.session.is_within_a_frame() {
+                let close = Close::fault().frame();
+                // Where there is no room for it, the client sees the end alone.
+                let _ = tokio::time::timeout(LINGER, driver.io.write_all(&close)).await;
+            }
+            linger(driver.io).await;
+            DisconnectReason::Panic
+        }
+    }
+}
+
+/// Follows the log and the peer until the connection ends.
+async fn follow<S>(
+    driver: &mut Driver<'_, S>,
+    member: &Member,
+    head: &mut HeadWatch,
+    beats: &mut BeatWatch,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut timer = pin!(tokio::time::sleep_until(driver.session.deadline().into()));
     let mut log_is_gone = false;
-    let end = loop {
+    loop {
         let armed = timer.deadline().into_std();
         let slow = driver.session.is_stalled();
         let end = tokio::select! {
@@ -73,19 +109,12 @@ where
             }),
         };
         if let Some(end) = end {
-            break end;
+            return end;
         }
         let deadline = driver.session.deadline();
         if deadline < armed || timer.is_elapsed() {
             timer.as_mut().reset(deadline.into());
         }
-    };
-    match end {
-        End::Finished(reason) => {
-            linger(driver.io).await;
-            reason
-        }
-        End::Abort(reason) | End::Lost(reason) => reason,
     }
 }
 

@@ -133,7 +133,7 @@ impl Slot {
         let Some(line) = &mut *line else { return };
         // A fault in one connection must not end the others of the row.
         if catch_unwind(AssertUnwindSafe(|| act(line))).is_err() {
-            line.give_up();
+            line.fault();
         }
     }
 }

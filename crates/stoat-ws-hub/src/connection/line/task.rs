@@ -7,12 +7,13 @@ use std::task::Poll;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
+use super::Left;
 use crate::DisconnectReason;
 use crate::connection::session::Due;
-use crate::connection::{End, SlowGauge, now};
+use crate::connection::{End, SlowGauge, guarded, now};
 use crate::fan_out::Seat;
 use crate::manager::Hub;
-use crate::registry::Member;
+use crate::registry::{Member, Order};
 
 /// Serves a connection until it ends, and says why it did. It has its seat before it first
 /// looks at the log: what is published in between is seen by one of both.
@@ -32,21 +33,9 @@ pub(crate) fn serve<'a>(
         let end = loop {
             // An operator's order comes first, and the timer before the turn, so that its
             // ping goes out with it.
-            let order = member.take_order();
-            let obey = |order| {
-                seat.with(|line, position| line.follower.session(position).obey(order, now()))
-            };
-            if let Some(reason) = order.and_then(obey) {
-                break End::Abort(reason);
-            }
-            if timer.is_elapsed() {
-                match seat.with(|line, position| line.follower.session(position).tick(now())) {
-                    Some(Due::Abort(reason)) => break End::Abort(reason),
-                    Some(Due::LetGo(reason)) => break End::Lost(reason),
-                    None => {}
-                }
-            }
-            let left = match seat.with_filter(|line, position| line.turn(position, hub)) {
+            let due = timer.is_elapsed();
+            let turn = guarded(|| turn(&mut seat, member.take_order(), due, hub));
+            let left = match turn.and_then(|left| left) {
                 Ok(left) => left,
                 Err(end) => break end,
             };
@@ -85,6 +74,28 @@ pub(crate) fn serve<'a>(
                 reason
             }
             End::Lost(reason) => reason,
+            End::Fault => {
+                line.say_fault();
+                Box::pin(line.linger()).await;
+                DisconnectReason::Panic
+            }
         }
     }
+}
+
+/// Obeys an order, looks at the deadlines where one is due, then writes and reads.
+fn turn(seat: &mut Seat, order: Option<Order>, due: bool, hub: &Hub) -> Result<Left, End> {
+    let obey =
+        |order| seat.with(|line, position| line.follower.session(position).obey(order, now()));
+    if let Some(reason) = order.and_then(obey) {
+        return Err(End::Abort(reason));
+    }
+    if due {
+        match seat.with(|line, position| line.follower.session(position).tick(now())) {
+            Some(Due::Abort(reason)) => return Err(End::Abort(reason)),
+            Some(Due::LetGo(reason)) => return Err(End::Lost(reason)),
+            None => {}
+        }
+    }
+    seat.with_filter(|line, position| line.turn(position, hub))
 }

@@ -19,6 +19,11 @@ impl Session {
             && !self.is_stalled()
     }
 
+    /// Whether the socket has taken a part of a piece only: a frame must not follow.
+    pub(in crate::connection) fn is_within_a_frame(&self) -> bool {
+        self.begun > 0
+    }
+
     pub(in crate::connection) fn filter(&self) -> &Arc<Filter> {
         &self.filter
     }
