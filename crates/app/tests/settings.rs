@@ -131,11 +131,7 @@ fn bad_settings_and_bad_usage_exit_with_2() {
         (&["--lisen"], &[], "'--listen'"),
         (&["frobnicate"], &[], "frobnicate"),
         (&["publish"], &[], "TYPE"),
-        (
-            &["tail", "wss://a"],
-            &[],
-            "not supported by this version yet",
-        ),
+        (&["tail", "ftp://a"], &[], "expected an address such as"),
     ] {
         let line = refusal(&stoat(arguments, environment));
         assert!(line.contains(expected), "{line}");

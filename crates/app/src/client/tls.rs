@@ -16,7 +16,9 @@ use tokio_rustls::client::TlsStream;
 /// The certificate is not good for the host, nobody vouches for it, or the stream broke.
 pub(super) async fn connect(host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     static CONFIG: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(config);
-    let config = CONFIG.as_ref().map_err(|why| io::Error::other(why.as_str()))?;
+    let config = CONFIG
+        .as_ref()
+        .map_err(|why| io::Error::other(why.as_str()))?;
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     TlsConnector::from(Arc::clone(config))
         .connect(name, stream)
