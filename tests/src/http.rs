@@ -131,6 +131,11 @@ impl Connection {
         let _ = within("room for a request", self.stream.write_all(bytes)).await;
     }
 
+    /// Sends a request and waits for nothing.
+    pub async fn start(&mut self, request: &Request) {
+        self.write(&request.bytes(self.address)).await;
+    }
+
     /// As [`Connection::send`], unless the other side ends the connection instead.
     pub async fn try_send(&mut self, request: &Request) -> Option<Response> {
         self.write(&request.bytes(self.address)).await;

@@ -21,6 +21,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod raw;
 pub mod server;
+pub mod soak;
 pub mod tls;
 pub mod wait;
 pub mod ws;

@@ -1,5 +1,7 @@
 //! A WebSocket connection by hand: for frames and handshakes that no library would send.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -46,7 +48,10 @@ pub struct Raw {
 impl Raw {
     /// The request of a correct handshake on `target`, with further header lines.
     pub fn handshake(server: &Server, target: &str, headers: &str) -> String {
-        let address = server.address();
+        Self::handshake_to(server.address(), target, headers)
+    }
+
+    fn handshake_to(address: SocketAddr, target: &str, headers: &str) -> String {
         format!(
             "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -56,18 +61,31 @@ impl Raw {
 
     /// Upgrades a new connection to `target`.
     pub async fn open(server: &Server, target: &str) -> Self {
-        let connection = Connection::open(server.address()).await;
-        let (raw, response) = Self::upgrade(connection, &Self::handshake(server, target, "")).await;
-        raw.unwrap_or_else(|| panic!("an upgrade, not {response:?}"))
+        Self::open_to(server.address(), target).await
+    }
+
+    /// As [`Raw::open`], for an address.
+    pub async fn open_to(address: SocketAddr, target: &str) -> Self {
+        Self::over(Connection::open(address).await, address, target).await
     }
 
     /// As [`Raw::open`], with a receive buffer as small as the system allows.
     pub async fn open_narrow(server: &Server, target: &str) -> Self {
+        Self::open_narrow_to(server.address(), target).await
+    }
+
+    /// As [`Raw::open_narrow`], for an address.
+    pub async fn open_narrow_to(address: SocketAddr, target: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(2048).expect("a small buffer");
-        let stream = within("a TCP connection", socket.connect(server.address())).await;
+        let stream = within("a TCP connection", socket.connect(address)).await;
         let connection = Connection::over(stream.expect("the server accepts"));
-        let (raw, response) = Self::upgrade(connection, &Self::handshake(server, target, "")).await;
+        Self::over(connection, address, target).await
+    }
+
+    async fn over(connection: Connection, address: SocketAddr, target: &str) -> Self {
+        let request = Self::handshake_to(address, target, "");
+        let (raw, response) = Self::upgrade(connection, &request).await;
         raw.unwrap_or_else(|| panic!("an upgrade, not {response:?}"))
     }
 
@@ -108,6 +126,11 @@ impl Raw {
                 return None;
             }
         }
+    }
+
+    /// Makes its end a reset.
+    pub fn cut(&self) {
+        let _ = self.stream.set_zero_linger();
     }
 
     /// Waits until the connection has ended; the test fails if a frame comes before.

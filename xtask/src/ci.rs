@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{Result, autobahn, bench, clippy, deny, doc, fmt, test, tidy};
+use crate::{Result, autobahn, bench, clippy, deny, doc, fmt, fuzz, model, test, tidy};
 
 type Step = fn() -> Result;
 
@@ -13,6 +13,8 @@ const STEPS: &[(&str, Step)] = &[
     ("deny", deny::run),
     ("clippy", clippy::run),
     ("doc", doc::run),
+    ("fuzz-check", fuzz::check),
+    ("model", model::run),
     ("bench-check", bench::check),
     ("autobahn", autobahn::run),
     ("test", test::run),

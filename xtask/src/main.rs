@@ -13,8 +13,11 @@ mod clippy;
 mod deny;
 mod doc;
 mod fmt;
+mod fuzz;
+mod model;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -52,7 +55,7 @@ impl Takes {
 const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
-        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, bench-check, autobahn, test",
+        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, fuzz-check, model, bench-check, autobahn, test",
         takes: Takes::Nothing,
         run: |_| ci::run(),
     },
@@ -109,6 +112,30 @@ const COMMANDS: &[Command] = &[
         about: "run every benchmark once, briefly, without judging its figures",
         takes: Takes::Nothing,
         run: |_| bench::check(),
+    },
+    Command {
+        name: "fuzz",
+        about: "feed the parsers and the connection what a fuzzer makes up; [TARGET…] [--secs N]",
+        takes: Takes::Anything,
+        run: fuzz::run,
+    },
+    Command {
+        name: "fuzz-check",
+        about: "run every fuzz target for a few seconds",
+        takes: Takes::Nothing,
+        run: |_| fuzz::check(),
+    },
+    Command {
+        name: "model",
+        about: "try many orders in which threads may meet in the log, the registry, the fan-out",
+        takes: Takes::Nothing,
+        run: |_| model::run(),
+    },
+    Command {
+        name: "soak",
+        about: "put a release build under everything at once; [--secs N] [--seed N]",
+        takes: Takes::Anything,
+        run: soak::run,
     },
     Command {
         name: "setup",

@@ -5,6 +5,8 @@ mod control;
 mod deadlines;
 mod follower;
 mod frame_guard;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod line;
 mod pace;
 mod protocol;

@@ -4,6 +4,8 @@
 //! events are few.
 
 mod index;
+#[cfg(all(test, shuttle))]
+mod model;
 mod row;
 
 use std::sync::{Arc, OnceLock, Weak};

@@ -21,3 +21,10 @@ pub use manager::{CURSOR_HEADER, ConnectionManager};
 pub use registry::{ConnectionId, ConnectionInfo};
 pub use stats::{Histogram, HubStats};
 pub use subscribe::{InvalidSubscription, Subscription};
+
+/// For the fuzz targets; there only where they are built.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::connection::fuzzing::{Said, connection, control};
+}

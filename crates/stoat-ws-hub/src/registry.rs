@@ -3,13 +3,18 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(shuttle))]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use dashmap::DashMap;
 use serde::{Serialize, Serializer};
+// The model tests try out in which order threads get at it.
+#[cfg(shuttle)]
+use shuttle::sync::atomic::AtomicUsize;
 use stoat_events::{Filter, Timestamp};
 use tokio::sync::Notify;
 
@@ -329,6 +334,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(all(test, shuttle))]
+#[path = "registry_model.rs"]
+mod model;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
+
+// The model tests try out in which order threads get the lock.
+#[cfg(shuttle)]
+use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(shuttle))]
+use std::sync::{Mutex, MutexGuard};
 
 use super::idempotency::RecentKeys;
 use super::{
@@ -306,6 +312,9 @@ impl Ring {
     }
 }
 
+#[cfg(all(test, shuttle))]
+#[path = "memory_model.rs"]
+mod model;
 #[cfg(test)]
 #[path = "memory_tests.rs"]
 mod tests;

@@ -25,6 +25,10 @@ impl Control {
             #[serde(borrow)]
             action: Cow<'a, str>,
         }
+        // What is derived would read the fields from an array, too.
+        if !text.trim_start().starts_with('{') {
+            return None;
+        }
         let Action { action } = serde_json::from_str(text).ok()?;
         match &*action {
             "subscribe" => serde_json::from_str(text).ok().map(Self::Subscribe),
@@ -66,6 +70,7 @@ mod tests {
             r#"{"action":"subscribe","types":"a"}"#,
             r#"{"action":"subscribe","types":["Not A Name"]}"#,
             r#"{"action":"ping","action":"ping"}"#,
+            r#"["ping"]"#,
         ] {
             assert_eq!(Control::parse(text), None, "{text}");
         }

@@ -453,9 +453,13 @@ fn age(entry: &LogEntry, now: Instant) -> Duration {
     now.saturating_duration_since(entry.accepted_at())
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "session_bench.rs"]
+#[allow(clippy::unwrap_used, reason = "for tests and the fuzzer alone")]
 mod bench;
+#[cfg(fuzzing)]
+#[path = "session_fuzz.rs"]
+pub(super) mod fuzz;
 #[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;

@@ -1,0 +1,9 @@
+//! The part of the server that reads a published body and refuses it.
+
+#[path = "../../crates/app/src/serve/answer.rs"]
+#[allow(dead_code, reason = "its other users are not here")]
+mod answer;
+#[path = "../../crates/app/src/serve/problem.rs"]
+#[allow(dead_code, reason = "its other users are not here")]
+mod problem;
+pub(crate) mod publish;

@@ -1,0 +1,40 @@
+//! `soak`: a release build of the server under everything at once, for minutes.
+
+use crate::{Result, process, workspace};
+
+/// How long it takes unless it is said otherwise.
+const SECONDS: u64 = 600;
+
+pub(crate) fn run(args: &[&str]) -> Result {
+    let (mut seconds, mut seed) = (SECONDS, None);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let number = || -> Result<u64> {
+            let value = args.clone().next().and_then(|text| text.parse().ok());
+            Ok(value.ok_or_else(|| format!("{arg} needs a number"))?)
+        };
+        match *arg {
+            "--secs" => seconds = number()?,
+            "--seed" => seed = Some(number()?),
+            _ => return Err(format!("`{arg}` is neither --secs nor --seed").into()),
+        }
+        args.next();
+    }
+    process::cargo(["build", "--release", "--package", "stoat"]).run()?;
+    let program = workspace::root().join("target/release/stoat");
+    let seconds = seconds.to_string();
+    let seed = seed.map(|seed| seed.to_string());
+    let run = [
+        "run",
+        "--quiet",
+        "--package",
+        "stoat-tests",
+        "--bin",
+        "soak",
+        "--",
+        &seconds,
+    ];
+    process::cargo(run.into_iter().chain(seed.as_deref()))
+        .env("STOAT_BIN", &program.display().to_string())
+        .run()
+}
