@@ -53,6 +53,9 @@ pub(super) struct Session {
     beat_seen: u64,
     phase: Phase,
     scratch: Vec<LogEntry>,
+    /// What follows the cursor is not in memory.
+    wants_fetch: bool,
+    fetched: Vec<LogEntry>,
 }
 
 #[derive(Debug)]
@@ -124,6 +127,8 @@ impl Session {
             beat_seen,
             phase: Phase::Open,
             scratch: Vec::new(),
+            wants_fetch: false,
+            fetched: Vec::new(),
         }
     }
 
@@ -137,8 +142,15 @@ impl Session {
     /// follow it; events; the heartbeat, at its position among the events; the Close.
     ///
     /// Nothing while the socket takes nothing. Returns whether there is more to look at,
-    /// even where nothing was lined up.
+    /// even where nothing was lined up; not where it [has to be fetched](Self::to_fetch).
     pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
+        self.wants_fetch = false;
+        let more = self.fill_up(hub, now);
+        self.fetched = Vec::new();
+        more
+    }
+
+    fn fill_up(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
         if self.is_stalled() {
             return false;
         }
@@ -157,7 +169,7 @@ impl Session {
             self.line_up_output();
             return false;
         }
-        !caught_up
+        !caught_up && !self.wants_fetch
     }
 
     /// The bytes that are lined up, one slice a chunk.
@@ -396,11 +408,15 @@ impl Session {
                     self.gap = Some(Gap::new(GapReason::Lagged, &reached));
                     self.line_up_gap(hub);
                 }
+                ReadStatus::Stored if !self.take_fetched() => {
+                    self.wants_fetch = true;
+                    return false;
+                }
                 ReadStatus::Read if self.scratch.is_empty() => {
                     self.scratch = Vec::new();
                     return true;
                 }
-                ReadStatus::Read => {
+                ReadStatus::Read | ReadStatus::Stored => {
                     // Events after the beat's position wait until the beat is lined up.
                     let last = beat.map_or(u64::MAX, |beat| beat.sequence);
                     for entry in self.scratch.drain(..) {

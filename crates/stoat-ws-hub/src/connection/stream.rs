@@ -9,6 +9,7 @@ use std::time::Instant;
 use stoat_events::HeadWatch;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::fetch::Fetch;
 use super::session::{Due, Session, Surroundings};
 use super::{End, LINGER, ROUNDS, SlowGauge, now};
 use crate::DisconnectReason;
@@ -35,6 +36,7 @@ where
         session,
         hub: &hub,
         beats: beats.clone(),
+        fetch: Fetch::default(),
         slow,
     };
     let mut timer = pin!(tokio::time::sleep_until(driver.session.deadline().into()));
@@ -91,6 +93,7 @@ struct Driver<'a, S> {
     hub: &'a Hub,
     /// To look at the newest beat; the task waits with another.
     beats: BeatWatch,
+    fetch: Fetch<'a>,
     slow: SlowGauge,
 }
 
@@ -119,6 +122,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
             went_on = wrote || read;
         }
         self.slow.set(self.session.is_stalled());
+        self.fetch.set(&*self.hub.log, self.session.to_fetch());
+        if let Poll::Ready(entries) = self.fetch.poll(cx) {
+            self.session.fetched(entries);
+            went_on = true;
+        }
         if went_on {
             // There is more to do; others first.
             cx.waker().wake_by_ref();
