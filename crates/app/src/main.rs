@@ -54,6 +54,7 @@ fn serve(flags: &Flags, environment: Vec<(String, String)>) -> ExitCode {
     }
     match stoat_app::serve::run(&settings, &warnings) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_usage() => refuse(&error.to_string()),
         Err(error) => fail(&error.to_string()),
     }
 }

@@ -109,9 +109,9 @@ fn bad_settings_and_bad_usage_exit_with_2() {
             "`secret_file` (/no/such/file): ",
         ),
         (
-            &["check-config", "--log-dir", "hunter2"],
+            &["check-config", "--nats-url", "hunter2"],
             &[],
-            "log_dir (flag --log-dir) is not supported by this version yet",
+            "nats_url (flag --nats-url) is not supported by this version yet",
         ),
         (
             &["check-config"],

@@ -1,15 +1,16 @@
 //! What all requests share: the hub, the counters, the limits, and the gates that a drain waits at.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
-use stoat_events::{MemoryLog, Retention};
+use stoat_log_disk::Condition;
 use stoat_ws_hub::{ConnectionManager, HubConfig};
+use tokio::sync::watch;
 
 use super::auth::Auth;
 use super::gate::Gate;
 use super::health::Health;
+use super::log::{self, Log};
 use super::metrics::Metrics;
 use super::proxies::Proxies;
 use super::rate::Rate;
@@ -21,6 +22,8 @@ pub(super) struct App {
     pub(super) hub: ConnectionManager,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
+    /// How the log on disk is doing; nothing for one in memory.
+    pub(super) log_condition: Option<watch::Receiver<Condition>>,
     pub(super) limits: Limits,
     pub(super) auth: Auth,
     pub(super) proxies: Proxies,
@@ -48,20 +51,12 @@ pub(super) struct Limits {
 impl App {
     /// # Errors
     /// A mistake in the table of metrics.
-    pub(super) fn new(settings: &Settings) -> Result<Self, prometheus::Error> {
-        let log = MemoryLog::builder()
-            .retention(Retention {
-                events: settings.ws_replay_buffer_size,
-                bytes: settings.ws_replay_buffer_bytes as u64,
-                age: settings.ws_replay_ttl_seconds,
-            })
-            .max_event(settings.max_event)
-            .idempotency_ttl(settings.idempotency_ttl)
-            .build();
-        let hub = ConnectionManager::new(Arc::new(log), hub_config(settings));
+    pub(super) fn new(settings: &Settings, log: Log) -> Result<Self, prometheus::Error> {
+        let hub = ConnectionManager::new(log.log, hub_config(settings));
         Ok(Self {
             metrics: Metrics::new(&hub)?,
-            health: Health::new(&["log"]),
+            health: Health::new(&[log::PART]),
+            log_condition: log.condition,
             limits: Limits {
                 max_body: settings.max_body,
                 body_timeout: settings.body_timeout,

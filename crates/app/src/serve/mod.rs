@@ -10,6 +10,7 @@ mod gate;
 mod health;
 mod history;
 mod listener;
+mod log;
 mod metrics;
 mod problem;
 mod proxies;
@@ -26,11 +27,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stoat_log_disk::OpenError;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use app::App;
+use log::Log;
 use signals::Signals;
 
 use crate::settings::Settings;
@@ -92,10 +95,19 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// The system refuses something else that the server needs.
     Start(io::Error),
+    /// The log on disk could not be opened.
+    Log(OpenError),
     /// The metrics could not be set up.
     Metrics(Box<dyn Error + Send + Sync>),
     /// A second signal came before the drain was complete.
     CutShort,
+}
+
+impl ServeError {
+    /// A setting names something that cannot be used.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_unusable())
+    }
 }
 
 impl fmt::Display for ServeError {
@@ -109,6 +121,7 @@ impl fmt::Display for ServeError {
             }
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Start(error) => write!(f, "cannot start: {error}"),
+            Self::Log(error) => error.fmt(f),
             Self::Metrics(error) => write!(f, "cannot set up the metrics: {error}"),
             Self::CutShort => f.write_str("stopped by a second signal before all was drained"),
         }
@@ -130,7 +143,7 @@ impl Server {
     /// Listens on the address of the settings.
     ///
     /// # Errors
-    /// [`ServeError::Listen`] and [`ServeError::Metrics`].
+    /// [`ServeError::Listen`], [`ServeError::Log`] and [`ServeError::Metrics`].
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
@@ -138,7 +151,8 @@ impl Server {
         let refused = |error| ServeError::Listen(settings.listen, error);
         let listener = listener::bind(settings.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let app = App::new(settings).map_err(|error| ServeError::Metrics(Box::new(error)))?;
+        let log = Log::open(settings).map_err(ServeError::Log)?;
+        let app = App::new(settings, log).map_err(|error| ServeError::Metrics(Box::new(error)))?;
         Ok(Self {
             app: Arc::new(app),
             listener,
@@ -178,6 +192,7 @@ impl Server {
         };
         tokio::select! {
             never = accepting => match never {},
+            never = log::watch(&self.app) => match never {},
             () = ending => tracing::info!("stopped"),
         }
     }

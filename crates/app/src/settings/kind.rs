@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -385,6 +386,30 @@ impl Kind for Switch {
 
     fn shape(&self) -> Shape {
         Shape::Switch
+    }
+}
+
+/// A directory, or none.
+pub(super) struct Directory;
+
+impl Kind for Directory {
+    type Value = Option<PathBuf>;
+
+    fn parse(&self, raw: Raw<'_>) -> Result<Option<PathBuf>, String> {
+        match raw.text() {
+            Some("") => Ok(None),
+            Some(path) if !path.contains('\0') => Ok(Some(path.into())),
+            _ => Err("the path of a directory".to_owned()),
+        }
+    }
+
+    fn show(&self, value: &Option<PathBuf>) -> toml::Value {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        toml::Value::String(value.as_ref().map(text).unwrap_or_default())
+    }
+
+    fn value_name(&self) -> &'static str {
+        "DIR"
     }
 }
 
