@@ -159,11 +159,16 @@ impl Session {
             return false;
         }
         self.line_up_gap(hub);
-        let caught_up = self.line_up_events(hub);
+        let is_served = matches!(&self.phase, Phase::Leaving(_, after) if self.cursor >= *after);
+        let caught_up = is_served || self.line_up_events(hub);
         self.member.cursor.store(self.cursor, Relaxed);
         if let Phase::Leaving(close, after) = &self.phase
             && (self.cursor >= *after || caught_up)
         {
+            if self.has_output() {
+                // Not yet: what the socket does not take goes back, and a Close would overtake it.
+                return true;
+            }
             let close = close.clone();
             self.close(&close, now);
             self.line_up_output();
