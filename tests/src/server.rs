@@ -26,9 +26,17 @@ pub struct Setup {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     file: Option<TempDir>,
+    wrapper: Vec<OsString>,
 }
 
 impl Setup {
+    /// Starts it with another program, which is given the server's command line.
+    pub fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        let words = wrapper.into_iter().map(|word| word.as_ref().to_owned());
+        self.wrapper = words.collect();
+        self
+    }
+
     /// Adds arguments of the command line.
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args
@@ -68,7 +76,14 @@ impl Setup {
                 self = self.args([flag, value]);
             }
         }
-        let mut command = program(binary::stoat());
+        let mut command = match self.wrapper.split_first() {
+            None => program(binary::stoat()),
+            Some((wrapper, words)) => {
+                let mut command = program(Path::new(wrapper));
+                command.args(words).arg(binary::stoat());
+                command
+            }
+        };
         command.args(&self.args).envs(self.env);
         // It has read the file once it listens.
         let _file = self.file;
