@@ -12,7 +12,9 @@
 
 pub mod access;
 pub mod binary;
+pub mod checker;
 pub mod command;
+pub mod disk;
 pub mod event;
 pub mod foreign;
 pub mod http;
@@ -26,7 +28,9 @@ pub mod tls;
 pub mod wait;
 pub mod ws;
 
+pub use checker::{Attempt, Checker, Publisher, Report};
 pub use command::{Output, Running, run, run_with};
+pub use disk::SmallDisk;
 pub use event::Event;
 pub use foreign::Foreign;
 pub use http::{Connection, Request, Response};

@@ -25,11 +25,18 @@ const SHOWN_LINES: usize = 60;
 pub struct Setup {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
-    most_files: Option<u32>,
     file: Option<TempDir>,
+    wrapper: Vec<OsString>,
 }
 
 impl Setup {
+    /// Starts it with another program, which is given the server's command line.
+    pub fn under<S: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        let words = wrapper.into_iter().map(|word| word.as_ref().to_owned());
+        self.wrapper = words.collect();
+        self
+    }
+
     /// Adds arguments of the command line.
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args
@@ -53,9 +60,9 @@ impl Setup {
     }
 
     /// Lets the server open so many files at most.
-    pub fn most_files(mut self, most: u32) -> Self {
-        self.most_files = Some(most);
-        self
+    pub fn most_files(self, most: u32) -> Self {
+        let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        self.under(["/bin/sh", "-c", &script])
     }
 
     /// Starts the server and waits until it listens.
@@ -75,12 +82,11 @@ impl Setup {
                 self = self.args([flag, value]);
             }
         }
-        let mut command = match self.most_files {
+        let mut command = match self.wrapper.split_first() {
             None => program(binary::stoat()),
-            Some(most) => {
-                let mut command = program(Path::new("/bin/sh"));
-                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
-                command.args(["-c", &script]).arg(binary::stoat());
+            Some((wrapper, words)) => {
+                let mut command = program(Path::new(wrapper));
+                command.args(words).arg(binary::stoat());
                 command
             }
         };

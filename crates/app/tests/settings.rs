@@ -109,14 +109,14 @@ fn bad_settings_and_bad_usage_exit_with_2() {
             "`secret_file` (/no/such/file): ",
         ),
         (
-            &["check-config", "--log-dir", "hunter2"],
+            &["check-config", "--nats-url", "hunter2"],
             &[],
-            "log_dir (flag --log-dir) is not supported by this version yet",
+            "nats_url (flag --nats-url) is not supported by this version yet",
         ),
         (
             &["check-config"],
-            &[("STOAT_LOG_DIR", "x")],
-            "log_dir (environment variable STOAT_LOG_DIR)",
+            &[("STOAT_NATS_URL", "x")],
+            "nats_url (environment variable STOAT_NATS_URL)",
         ),
         (
             &["serve", "--tls-cert", "x"],

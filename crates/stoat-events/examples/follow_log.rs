@@ -54,6 +54,13 @@ async fn follow(name: &str, log: &MemoryLog, mut cursor: u64) {
                     print(name, &String::from_utf8_lossy(event.encoded().json()));
                 }
             }
+            // Of a log on disk.
+            ReadStatus::Stored => {
+                for event in log.fetch(cursor, limit).await {
+                    cursor = event.sequence();
+                    print(name, &String::from_utf8_lossy(event.encoded().json()));
+                }
+            }
             // Too slow, or too late: go on with the oldest event that is left.
             ReadStatus::Evicted => cursor = log.bounds().before_oldest(),
         }

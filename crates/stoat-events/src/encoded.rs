@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io::Write as _;
 
-use crate::{EventId, Topic};
+use crate::{EventId, EventType, Topic};
 
 /// Room for the longest header of a server's frame, kept free in front of the JSON.
 pub(crate) const HEADER_ROOM: usize = 10;
 const TYPE_AT: usize = HEADER_ROOM + br#"{"type":""#.len();
 const TOPIC_TAIL: usize = br#""}"#.len();
+/// Hexadecimal digits of an epoch.
+const EPOCH_LEN: usize = 16;
 
 /// The bytes of one event, laid out once and shared by all readers.
 ///
@@ -50,6 +52,34 @@ impl EncodedEvent {
         }
     }
 
+    /// Lays the frame out again around the JSON text of an event that a log has kept, as
+    /// [`Event::encode`](crate::Event::encode) made it, at the position `id`; for
+    /// implementors of a log. The sequence must be the one in the text; the epoch is
+    /// replaced by that of `id`.
+    ///
+    /// `None` where the text is none of these: it was damaged, or is of another position.
+    pub fn restore(json: &[u8], id: EventId) -> Option<Self> {
+        let (type_len, topic_len, id_at) = find_parts(json)?;
+        let id = id.to_string();
+        let kept = json.get(id_at..id_at + id.len())?;
+        let same_sequence = kept.get(EPOCH_LEN..)? == &id.as_bytes()[EPOCH_LEN..];
+        if !same_sequence || json.get(id_at + id.len()) != Some(&b'"') {
+            return None;
+        }
+        let mut buffer = Vec::with_capacity(HEADER_ROOM + json.len());
+        buffer.resize(HEADER_ROOM, 0);
+        buffer.extend_from_slice(json);
+        let id_at = HEADER_ROOM + id_at;
+        buffer[id_at..id_at + EPOCH_LEN].copy_from_slice(&id.as_bytes()[..EPOCH_LEN]);
+        let frame_start = write_text_frame_header(&mut buffer);
+        Some(Self {
+            buffer,
+            frame_start,
+            type_len,
+            topic_len,
+        })
+    }
+
     /// The event's JSON text, UTF-8, without white space between tokens.
     pub fn json(&self) -> &[u8] {
         &self.buffer[HEADER_ROOM..]
@@ -82,6 +112,25 @@ impl fmt::Debug for EncodedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EncodedEvent({})", String::from_utf8_lossy(self.json()))
     }
+}
+
+/// Finds, in the JSON text of an event, how long its type and its topic are, and where
+/// its ID begins. The ID and the topic come last, and have no quotation marks inside.
+fn find_parts(json: &[u8]) -> Option<(u8, u8, usize)> {
+    let text = std::str::from_utf8(json).ok()?;
+    let rest = text.strip_prefix(r#"{"type":""#)?;
+    let (event_type, _) = rest.split_once('"')?;
+    EventType::parse(event_type).ok()?;
+    let (head, last) = text.strip_suffix(r#""}"#)?.rsplit_once('"')?;
+    let (head, topic) = match head.strip_suffix(r#"","topic":"#) {
+        Some(head) => (head, Some(Topic::parse(last).ok()?)),
+        None => (text.strip_suffix(r#""}"#)?, None),
+    };
+    let (before, id) = head.rsplit_once('"')?;
+    before.strip_suffix(r#","event_id":"#)?;
+    // Names and topics are at most 64 and 128 bytes long.
+    let topic_len = topic.map_or(0, |topic| topic.as_str().len() as u8);
+    Some((event_type.len() as u8, topic_len, head.len() - id.len()))
 }
 
 /// Writes the header of a final text frame right before the JSON; returns where
@@ -140,6 +189,30 @@ mod tests {
         assert_eq!(encoded.event_type().len(), 64);
         assert_eq!(encoded.topic().map(str::len), Some(128));
         assert_eq!(encode("a", None, 3).topic(), None);
+    }
+
+    #[test]
+    fn what_was_kept_is_restored() {
+        let of = |epoch, sequence| EventId::new(Epoch::from_u64(epoch), sequence);
+        for (topic, filler) in [(None, 0), (Some("x.y"), 200), (Some("event_id"), 70_000)] {
+            let encoded = encode("a.b", topic, filler);
+            let json = encoded.json();
+            let restored = EncodedEvent::restore(json, of(1, 2)).unwrap();
+            assert_eq!(restored.ws_frame(), encoded.ws_frame());
+            assert_eq!((restored.event_type(), restored.topic()), ("a.b", topic));
+
+            let moved = EncodedEvent::restore(json, of(0xab, 2)).unwrap();
+            let text = String::from_utf8(json.to_vec()).unwrap();
+            let expected = text.replace("0000000000000001-2", "00000000000000ab-2");
+            assert_eq!(moved.json(), expected.as_bytes());
+
+            assert!(EncodedEvent::restore(json, of(1, 3)).is_none());
+            assert!(EncodedEvent::restore(json, of(1, 22)).is_none());
+            assert!(EncodedEvent::restore(&json[1..], of(1, 2)).is_none());
+            assert!(EncodedEvent::restore(&json[..json.len() - 1], of(1, 2)).is_none());
+        }
+        assert!(EncodedEvent::restore(b"{}", of(1, 2)).is_none());
+        assert!(EncodedEvent::restore(b"", of(1, 2)).is_none());
     }
 
     #[test]

@@ -21,9 +21,9 @@ pub use event_type::{CustomType, EventType};
 pub use filter::{Filter, InvalidFilter};
 pub use id::{Epoch, EventId, InvalidEventId};
 pub use log::{
-    AppendError, AppendFuture, Appended, Attachment, Batch, EventLog, Head, HeadWatch,
+    AppendError, AppendFuture, Appended, Attachment, Batch, EventLog, FetchFuture, Head, HeadWatch,
     IdempotencyKey, InvalidIdempotencyKey, LogBounds, LogClosed, LogEntry, MemoryLog,
-    MemoryLogBuilder, ReadLimit, ReadStatus, Receipt, Resume, Retention,
+    MemoryLogBuilder, ReadLimit, ReadStatus, Receipt, Resume, Retention, Ring,
 };
 pub use name::InvalidName;
 pub use notice::{Gap, GapReason, heartbeat};

@@ -5,6 +5,7 @@ mod bounds;
 mod head;
 mod idempotency;
 mod memory;
+mod ring;
 
 use std::fmt;
 use std::future::Future;
@@ -16,13 +17,17 @@ pub use batch::{AppendError, Appended, Batch, Receipt};
 pub use bounds::{Attachment, LogBounds, Resume};
 pub use head::{Head, HeadWatch, LogClosed};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
-pub use memory::{MemoryLog, MemoryLogBuilder, Retention};
+pub use memory::{MemoryLog, MemoryLogBuilder};
+pub use ring::{Retention, Ring};
 
 use crate::{EncodedEvent, EventId};
 
 /// What [`EventLog::append`] returns; boxed, so that a hub can hold any log.
 pub type AppendFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send + 'a>>;
+
+/// What [`EventLog::fetch`] returns.
+pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Vec<LogEntry>> + Send + 'a>>;
 
 /// An ordered log of encoded events that any number of readers follow, each with
 /// a cursor of its own: the sequence number of the last event it has had.
@@ -34,7 +39,8 @@ pub type AppendFuture<'a> =
 /// - an event is readable before its append is acknowledged, and the
 ///   [head](Self::head) moves after it became readable;
 /// - a reader that is behind the oldest retained event is told so
-///   ([`ReadStatus::Evicted`]), never silently moved.
+///   ([`ReadStatus::Evicted`]), never silently moved;
+/// - no reader waits for a disk in [`read`](Self::read).
 ///
 /// [`MemoryLog`] is the engine in this crate.
 pub trait EventLog: Send + Sync + 'static {
@@ -52,6 +58,22 @@ pub trait EventLog: Send + Sync + 'static {
     /// `out`, oldest first, as many as `limit` allows and at least one if there
     /// is one. Never blocks for long.
     fn read(&self, after: u64, limit: ReadLimit, out: &mut Vec<LogEntry>) -> ReadStatus;
+
+    /// As [`read`](Self::read), of events that are not in memory, which takes as long as
+    /// the disk does. It may bring fewer events than there are, and brings none only
+    /// where `read` now has another answer than [`ReadStatus::Stored`].
+    ///
+    /// A log in memory has no use for it, and needs not implement it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    fn fetch(&self, after: u64, limit: ReadLimit) -> FetchFuture<'_> {
+        Box::pin(async move {
+            let mut entries = Vec::new();
+            let _ = self.read(after, limit, &mut entries);
+            entries
+        })
+    }
 
     /// What is retained now.
     fn bounds(&self) -> LogBounds;
@@ -79,6 +101,9 @@ pub enum ReadStatus {
     /// The log has moved past the cursor; nothing was read. The events from the
     /// oldest retained one on are there.
     Evicted,
+    /// What follows the cursor is retained, but not in memory; nothing was read.
+    /// [`EventLog::fetch`] gets it.
+    Stored,
 }
 
 /// One event of a log; a reference to shared bytes, cheap to clone.

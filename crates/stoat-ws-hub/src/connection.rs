@@ -3,6 +3,7 @@
 mod batch;
 mod control;
 mod deadlines;
+mod fetch;
 mod follower;
 mod frame_guard;
 #[cfg(fuzzing)]

@@ -110,7 +110,11 @@ impl Rounds {
             row, batch, marks, ..
         } = self;
         let position = row.position();
-        if !batch.read(&*hub.log, position) {
+        let found = batch.read(&*hub.log, position)
+            || (batch.is_stored()
+                // Where that brings nothing, the log has moved on.
+                && (batch.fetch(&*hub.log).await || batch.read(&*hub.log, position)));
+        if !found {
             return false;
         }
         let started = Instant::now();

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
-use stoat_events::{MemoryLog, Retention};
+use stoat_log_disk::Condition;
 use stoat_ws_hub::{ConnectionManager, HubConfig};
+use tokio::sync::watch;
 
 use super::auth::Auth;
 use super::budget::Budget;
 use super::crowd::Crowd;
 use super::gate::Gate;
 use super::health::Health;
+use super::log::{self, Log};
 use super::metrics::Metrics;
 use super::proxies::Proxies;
 use super::rate::Rate;
@@ -29,6 +31,8 @@ pub(super) struct App {
     pub(super) hub: ConnectionManager,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
+    /// How the log on disk is doing; nothing for one in memory.
+    pub(super) log_condition: Option<watch::Receiver<Condition>>,
     pub(super) limits: Limits,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) crowd: Arc<Crowd>,
@@ -67,21 +71,14 @@ impl App {
     /// A mistake in the table of metrics.
     pub(super) fn new(
         settings: &Settings,
+        log: Log,
         tls: Option<Arc<Tls>>,
     ) -> Result<Self, prometheus::Error> {
-        let log = MemoryLog::builder()
-            .retention(Retention {
-                events: settings.ws_replay_buffer_size,
-                bytes: settings.ws_replay_buffer_bytes as u64,
-                age: settings.ws_replay_ttl_seconds,
-            })
-            .max_event(settings.max_event)
-            .idempotency_ttl(settings.idempotency_ttl)
-            .build();
-        let hub = ConnectionManager::new(Arc::new(log), hub_config(settings));
+        let hub = ConnectionManager::new(log.log, hub_config(settings));
         Ok(Self {
             metrics: Metrics::new(&hub)?,
-            health: Health::new(&["log"]),
+            health: Health::new(&[log::PART]),
+            log_condition: log.condition,
             limits: Limits {
                 max_body: settings.max_body,
                 body_timeout: settings.body_timeout,

@@ -129,14 +129,23 @@ pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
             tokio::task::yield_now().await;
         }
         chunk.clear();
-        if log.read(cursor, CHUNK, &mut chunk) == ReadStatus::Evicted {
-            // The log moved on between two chunks: what follows is not contiguous.
-            page.gap = true;
-            cursor = log.bounds().before_oldest().max(cursor + 1);
-            continue;
-        }
-        if chunk.is_empty() {
-            break;
+        match log.read(cursor, CHUNK, &mut chunk) {
+            ReadStatus::Evicted => {
+                // The log moved on between two chunks: what follows is not contiguous.
+                page.gap = true;
+                cursor = log.bounds().before_oldest().max(cursor + 1);
+                continue;
+            }
+            ReadStatus::Stored => {
+                chunk = log.fetch(cursor, CHUNK).await;
+                if chunk.is_empty() {
+                    // Gone by now; the next look says so.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            }
+            ReadStatus::Read if chunk.is_empty() => break,
+            ReadStatus::Read => {}
         }
         for entry in chunk.drain(..) {
             let is_full = page.events.len() == query.limit || bytes >= MAX_PAGE_BYTES;

@@ -12,6 +12,7 @@ mod gate;
 mod health;
 mod history;
 mod listener;
+mod log;
 mod metrics;
 mod problem;
 mod proxies;
@@ -29,11 +30,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stoat_log_disk::OpenError;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use app::App;
+use log::Log;
 use signals::Signals;
 use tls::Tls;
 pub use tls::TlsError;
@@ -106,6 +109,8 @@ pub enum ServeError {
     Start(io::Error),
     /// The certificate or its key cannot be used.
     Tls(TlsError),
+    /// The log on disk could not be opened.
+    Log(OpenError),
     /// The metrics could not be set up.
     Metrics(Box<dyn Error + Send + Sync>),
     /// A second signal came before the drain was complete.
@@ -124,6 +129,7 @@ impl fmt::Display for ServeError {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Start(error) => write!(f, "cannot start: {error}"),
             Self::Tls(error) => write!(f, "{error}"),
+            Self::Log(error) => error.fmt(f),
             Self::Metrics(error) => write!(f, "cannot set up the metrics: {error}"),
             Self::CutShort => f.write_str("stopped by a second signal before all was drained"),
         }
@@ -135,7 +141,11 @@ impl Error for ServeError {}
 impl ServeError {
     /// Whether it is the settings that have to change.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        match self {
+            Self::Tls(_) => true,
+            Self::Log(error) => error.is_unusable(),
+            _ => false,
+        }
     }
 }
 
@@ -152,7 +162,8 @@ impl Server {
     /// Listens on the address of the settings.
     ///
     /// # Errors
-    /// [`ServeError::Tls`], [`ServeError::Listen`] and [`ServeError::Metrics`].
+    /// [`ServeError::Tls`], [`ServeError::Listen`], [`ServeError::Log`] and
+    /// [`ServeError::Metrics`].
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
@@ -161,7 +172,9 @@ impl Server {
         let refused = |error| ServeError::Listen(settings.listen, error);
         let listener = listener::bind(settings.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let app = App::new(settings, tls).map_err(|error| ServeError::Metrics(Box::new(error)))?;
+        let log = Log::open(settings).map_err(ServeError::Log)?;
+        let app = App::new(settings, log, tls);
+        let app = app.map_err(|error| ServeError::Metrics(Box::new(error)))?;
         Ok(Self {
             app: Arc::new(app),
             listener,
@@ -205,6 +218,7 @@ impl Server {
         };
         tokio::select! {
             never = accepting => match never {},
+            never = log::watch(&self.app) => match never {},
             () = ending => tracing::info!("stopped"),
         }
     }

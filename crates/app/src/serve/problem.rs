@@ -97,6 +97,11 @@ pub(super) const UNAVAILABLE: Kind = Kind::new(
     "unavailable",
     "Events cannot be taken now",
 );
+pub(super) const DISK_FULL: Kind = Kind::new(
+    StatusCode::INSUFFICIENT_STORAGE,
+    "disk-full",
+    "There is no room for events",
+);
 pub(super) const DRAINING: Kind = Kind::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "draining",

@@ -1,6 +1,6 @@
 //! Checks of settings against each other.
 
-use super::layers::Layers;
+use super::layers::{Layers, Source};
 use super::units::{format_duration, format_size};
 use super::{Settings, SettingsError};
 use crate::access::Jwt;
@@ -49,6 +49,14 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>,
             ),
             "idle clients are dropped before a ping can show that they are alive",
         ));
+    }
+    for key in ["log_max_events", "log_max_bytes", "log_ttl_seconds"] {
+        let source = layers.source(key);
+        if settings.log_dir.is_none() && source != Source::Default {
+            warnings.push(format!(
+                "{key} ({source}) has no effect without log_dir: the log in memory is bounded by ws_replay_…"
+            ));
+        }
     }
     if settings.max_event > settings.max_body {
         warnings.push(oddity(

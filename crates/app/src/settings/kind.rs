@@ -414,6 +414,30 @@ impl Kind for Switch {
     }
 }
 
+/// A directory, or none.
+pub(super) struct Directory;
+
+impl Kind for Directory {
+    type Value = Option<PathBuf>;
+
+    fn parse(&self, raw: Raw<'_>) -> Result<Option<PathBuf>, String> {
+        match raw.text() {
+            Some("") => Ok(None),
+            Some(path) if !path.contains('\0') => Ok(Some(path.into())),
+            _ => Err("the path of a directory".to_owned()),
+        }
+    }
+
+    fn show(&self, value: &Option<PathBuf>) -> toml::Value {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        toml::Value::String(value.as_ref().map(text).unwrap_or_default())
+    }
+
+    fn value_name(&self) -> &'static str {
+        "DIR"
+    }
+}
+
 /// The form of the log lines.
 pub(super) struct TraceFormat;
 

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use super::access::{Jwts, Networks, Tokens};
 use super::kind::{
-    Count, File, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch, Time,
-    TraceFormat,
+    Count, Directory, File, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch,
+    Time, TraceFormat,
 };
 use super::layers::Layers;
 use super::origin::Origin;
@@ -45,13 +45,7 @@ impl Definition {
 
 /// Keys that are part of the settings' namespace but that this version cannot honour yet: to ignore
 /// them would leave a server less protected, or less durable, than its operator believes.
-pub(super) const UNSUPPORTED: &[&str] = &[
-    "log_dir",
-    "log_max_events",
-    "log_max_bytes",
-    "log_ttl_seconds",
-    "nats_url",
-];
+pub(super) const UNSUPPORTED: &[&str] = &["nats_url"];
 
 /// Makes the struct, the table and the reader from one list of
 /// `key: type = kind, default "text", open|secret, "help";`.
@@ -115,6 +109,14 @@ settings! {
         "Most bytes of events kept for replay";
     ws_replay_ttl_seconds: Option<Duration> = Optional(time(MILLISECOND, 3650 * DAY)), default "300s", open,
         "Greatest age of an event kept for replay; 0: no bound by age";
+    log_dir: Option<PathBuf> = Directory, default "", open,
+        "Directory of the log on disk; without one the log is in memory, and gone with the process";
+    log_max_events: Option<usize> = Optional(count(1, 1_000_000_000_000)), default "0", open,
+        "Most events kept on disk; 0: no bound by number; the first bound reached evicts the oldest";
+    log_max_bytes: usize = size(64 * KIB, 1024 * TIB), default "1GiB", open,
+        "Most bytes of events kept on disk; the file is larger";
+    log_ttl_seconds: Option<Duration> = Optional(time(MILLISECOND, 3650 * DAY)), default "7d", open,
+        "Greatest age of an event kept on disk; 0: no bound by age";
     max_event: usize = size(256, 64 * MIB), default "64KiB", open,
         "Largest event that can be published; not over max_body";
     max_body: usize = size(256, GIB), default "1MiB", open,

@@ -81,6 +81,13 @@ fn the_defaults_are_those_of_the_documentation() {
     assert_eq!(settings.body_timeout, Duration::from_secs(30));
     assert_eq!(settings.drain_timeout, Duration::from_secs(10));
     assert_eq!(settings.idempotency_ttl, Duration::from_secs(600));
+    assert_eq!(settings.log_dir, None);
+    assert_eq!(settings.log_max_events, None);
+    assert_eq!(settings.log_max_bytes, 1 << 30);
+    assert_eq!(
+        settings.log_ttl_seconds,
+        Some(Duration::from_secs(7 * 24 * 3600))
+    );
     assert!(settings.allowed_origins.is_empty());
     assert_eq!((settings.tls_cert, settings.tls_key), (None, None));
     assert!(!settings.allow_anonymous);

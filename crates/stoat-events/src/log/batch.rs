@@ -25,6 +25,24 @@ pub struct Batch {
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
+impl Batch {
+    /// Checks the length of each event against `max`, in bytes of JSON text, as if the
+    /// first had the ID `first`; for implementors of a log.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`] names the first that is longer.
+    pub fn check_sizes(&self, first: EventId, max: usize) -> Result<(), AppendError> {
+        for (index, event) in self.events.iter().enumerate() {
+            let sequence = first.sequence() + index as u64;
+            let len = event.encoded_len(EventId::new(first.epoch(), sequence));
+            if len > max {
+                return Err(AppendError::TooLarge { index, len, max });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl From<Event> for Batch {
     fn from(event: Event) -> Self {
         vec![event].into()
@@ -49,6 +67,17 @@ pub struct Receipt {
     pub timestamp: Timestamp,
     /// The request that caused it.
     pub correlation_id: Option<CorrelationId>,
+}
+
+impl Receipt {
+    /// The receipt of an event at its position; for implementors of a log.
+    pub fn of(event: &Event, event_id: EventId) -> Self {
+        Self {
+            event_id,
+            timestamp: event.timestamp(),
+            correlation_id: event.correlation_id().cloned(),
+        }
+    }
 }
 
 /// The acknowledgement of a batch: it is in the log.
@@ -76,6 +105,11 @@ pub enum AppendError {
     },
     /// The idempotency key was used with other content.
     KeyReused,
+    /// There is no room on the disk of the log.
+    StorageFull {
+        /// When a retry may succeed.
+        retry_after: Duration,
+    },
     /// The log cannot take events at present, a broker or a disk being away.
     Unavailable {
         /// Why, for the log lines.
@@ -88,7 +122,7 @@ pub enum AppendError {
 impl AppendError {
     /// The same call may succeed later.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::StorageFull { .. } | Self::Unavailable { .. })
     }
 }
 
@@ -102,6 +136,7 @@ impl fmt::Display for AppendError {
                 )
             }
             Self::KeyReused => f.write_str("the idempotency key was used with other content"),
+            Self::StorageFull { .. } => f.write_str("the disk of the log is full"),
             Self::Unavailable { reason, .. } => write!(f, "the log is unavailable: {reason}"),
         }
     }

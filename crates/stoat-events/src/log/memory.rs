@@ -1,6 +1,5 @@
 //! The log in memory: a ring bounded by events, bytes and age.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,35 +13,12 @@ use std::sync::{Mutex, MutexGuard};
 use super::idempotency::RecentKeys;
 use super::{
     AppendError, AppendFuture, Appended, Batch, EventLog, Head, HeadWatch, LogBounds, LogEntry,
-    ReadLimit, ReadStatus, Receipt,
+    ReadLimit, ReadStatus, Receipt, Retention, Ring,
 };
 use crate::{Epoch, EventId};
 
 /// Receipts remembered for idempotency keys; some 20 MB.
 const MAX_REMEMBERED_RECEIPTS: usize = 200_000;
-
-/// How much a [`MemoryLog`] retains. The first bound that is reached evicts the
-/// oldest events; readers that still needed them are told of a gap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// The most events, at least 1.
-    pub events: usize,
-    /// The most bytes of frames. The newest event is retained even if it is longer.
-    pub bytes: u64,
-    /// The greatest age; `None` for no bound by age.
-    pub age: Option<Duration>,
-}
-
-/// 10,000 events, 64 MiB, 300 s.
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            events: 10_000,
-            bytes: 64 << 20,
-            age: Some(Duration::from_secs(300)),
-        }
-    }
-}
 
 /// The log in memory: gone with the process, and new in each life.
 ///
@@ -63,11 +39,16 @@ impl Default for Retention {
 /// # Ok::<(), stoat_events::InvalidPayload>(())
 /// ```
 pub struct MemoryLog {
-    ring: Mutex<Ring>,
+    state: Mutex<State>,
     head: Head,
-    retention: Retention,
+    epoch: Epoch,
     max_event: usize,
     clock: Clock,
+}
+
+struct State {
+    ring: Ring,
+    keys: RecentKeys,
 }
 
 type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
@@ -90,35 +71,31 @@ impl MemoryLog {
     /// [`AppendError::TooLarge`] and [`AppendError::KeyReused`].
     pub fn append_now(&self, batch: Batch) -> Result<Appended, AppendError> {
         let now = (self.clock)();
-        let mut ring = self.lock();
+        let mut state = self.lock();
         if let Some(key) = &batch.idempotency_key
-            && let Some(receipts) = ring.keys.find(key, now)?
+            && let Some(receipts) = state.keys.find(key, now)?
         {
             return Ok(Appended {
                 receipts,
                 replayed: true,
             });
         }
-        self.check_sizes(&batch, &ring)?;
+        let first = self.id(state.ring.last() + 1);
+        batch.check_sizes(first, self.max_event)?;
 
         let mut receipts = Vec::with_capacity(batch.events.len());
         for event in batch.events {
-            ring.last += 1;
-            let id = EventId::new(ring.epoch, ring.last);
-            receipts.push(Receipt {
-                event_id: id,
-                timestamp: event.timestamp(),
-                correlation_id: event.correlation_id().cloned(),
-            });
-            ring.push(LogEntry::new(event.encode(id), id, now));
-            ring.evict(&self.retention, now);
+            let id = self.id(state.ring.last() + 1);
+            receipts.push(Receipt::of(&event, id));
+            let entry = LogEntry::new(event.encode(id), id, now);
+            state.ring.push(entry, now);
         }
         let receipts: Arc<[Receipt]> = receipts.into();
         if let Some(key) = batch.idempotency_key {
-            ring.keys.keep(key, Arc::clone(&receipts), now);
+            state.keys.keep(key, Arc::clone(&receipts), now);
         }
-        let last = ring.last;
-        drop(ring);
+        let last = state.ring.last();
+        drop(state);
         self.head.advance(last);
         Ok(Appended {
             receipts,
@@ -126,30 +103,20 @@ impl MemoryLog {
         })
     }
 
-    fn check_sizes(&self, batch: &Batch, ring: &Ring) -> Result<(), AppendError> {
-        for (index, event) in batch.events.iter().enumerate() {
-            let len = event.encoded_len(EventId::new(ring.epoch, ring.last + 1 + index as u64));
-            if len > self.max_event {
-                return Err(AppendError::TooLarge {
-                    index,
-                    len,
-                    max: self.max_event,
-                });
-            }
-        }
-        Ok(())
+    fn id(&self, sequence: u64) -> EventId {
+        EventId::new(self.epoch, sequence)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ring> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held, and the ring is whole at each step.
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks a ring that holds nothing older than it should.
-    fn lock_fresh(&self) -> MutexGuard<'_, Ring> {
-        let mut ring = self.lock();
-        ring.evict(&self.retention, (self.clock)());
-        ring
+    fn lock_fresh(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.ring.evict((self.clock)());
+        state
     }
 }
 
@@ -159,32 +126,17 @@ impl EventLog for MemoryLog {
     }
 
     fn read(&self, after: u64, limit: ReadLimit, out: &mut Vec<LogEntry>) -> ReadStatus {
-        let ring = self.lock_fresh();
-        let first = ring.first();
-        let next = after.saturating_add(1);
-        if next < first {
-            return ReadStatus::Evicted;
-        }
-        let mut bytes = 0;
-        let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
-        for entry in ring.entries.iter().skip(skip).take(limit.events.max(1)) {
-            out.push(entry.clone());
-            bytes += entry.encoded().ws_frame().len();
-            if bytes >= limit.bytes {
-                break;
-            }
-        }
-        ReadStatus::Read
+        self.lock_fresh().ring.read(after, limit, out)
     }
 
     fn bounds(&self) -> LogBounds {
-        let mut ring = self.lock_fresh();
-        ring.keys.forget_older((self.clock)());
+        let mut state = self.lock_fresh();
+        state.keys.forget_older((self.clock)());
         LogBounds {
-            epoch: ring.epoch,
-            first: ring.first(),
-            last: ring.last,
-            bytes: ring.bytes,
+            epoch: self.epoch,
+            first: state.ring.first(),
+            last: state.ring.last(),
+            bytes: state.ring.bytes(),
         }
     }
 
@@ -219,10 +171,7 @@ pub struct MemoryLogBuilder {
 impl MemoryLogBuilder {
     /// How much is retained; see [`Retention`] for the default.
     pub fn retention(mut self, retention: Retention) -> Self {
-        self.retention = Retention {
-            events: retention.events.max(1),
-            ..retention
-        };
+        self.retention = retention;
         self
     }
 
@@ -253,17 +202,14 @@ impl MemoryLogBuilder {
 
     /// Makes the log.
     pub fn build(self) -> MemoryLog {
-        let ring = Ring {
-            epoch: self.epoch.unwrap_or_else(Epoch::random),
-            entries: VecDeque::new(),
-            last: 0,
-            bytes: 0,
+        let state = State {
+            ring: Ring::new(0, self.retention),
             keys: RecentKeys::new(self.idempotency_ttl, MAX_REMEMBERED_RECEIPTS),
         };
         MemoryLog {
-            ring: Mutex::new(ring),
+            state: Mutex::new(state),
             head: Head::new(0),
-            retention: self.retention,
+            epoch: self.epoch.unwrap_or_else(Epoch::random),
             max_event: self.max_event,
             clock: self.clock,
         }
@@ -275,40 +221,6 @@ impl fmt::Debug for MemoryLogBuilder {
         f.debug_struct("MemoryLogBuilder")
             .field("retention", &self.retention)
             .finish_non_exhaustive()
-    }
-}
-
-/// The events `last + 1 - entries.len() ..= last`, contiguous.
-struct Ring {
-    epoch: Epoch,
-    entries: VecDeque<LogEntry>,
-    last: u64,
-    bytes: u64,
-    keys: RecentKeys,
-}
-
-impl Ring {
-    fn first(&self) -> u64 {
-        self.last + 1 - self.entries.len() as u64
-    }
-
-    fn push(&mut self, entry: LogEntry) {
-        self.bytes += entry.encoded().ws_frame().len() as u64;
-        self.entries.push_back(entry);
-    }
-
-    fn evict(&mut self, retention: &Retention, now: Instant) {
-        while let Some(oldest) = self.entries.front() {
-            let too_old = |age| now.saturating_duration_since(oldest.accepted_at()) >= age;
-            let over = self.entries.len() > retention.events
-                || (self.bytes > retention.bytes && self.entries.len() > 1)
-                || retention.age.is_some_and(too_old);
-            if !over {
-                break;
-            }
-            self.bytes -= oldest.encoded().ws_frame().len() as u64;
-            self.entries.pop_front();
-        }
     }
 }
 

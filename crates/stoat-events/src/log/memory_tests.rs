@@ -28,6 +28,7 @@ fn read(log: &MemoryLog, after: u64, limit: ReadLimit) -> Option<Vec<u64>> {
     match log.read(after, limit, &mut out) {
         ReadStatus::Read => Some(out.iter().map(LogEntry::sequence).collect()),
         ReadStatus::Evicted => None,
+        ReadStatus::Stored => unreachable!("all of it is in memory"),
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Batch {
     newer_by: Duration,
     /// Events before the first were gone already.
     after_a_hole: bool,
+    /// What follows `from` is not in the log's memory.
+    is_stored: bool,
 }
 
 /// How much of a batch a filter selects.
@@ -43,14 +45,33 @@ impl Batch {
     /// oldest event.
     pub(crate) fn read(&mut self, log: &dyn EventLog, from: u64) -> bool {
         self.entries.clear();
-        self.joined.clear();
         self.from = from;
-        self.after_a_hole = log.read(from, LIMIT, &mut self.entries) == ReadStatus::Evicted;
+        let mut status = log.read(from, LIMIT, &mut self.entries);
+        self.after_a_hole = status == ReadStatus::Evicted;
         if self.after_a_hole {
             self.from = log.bounds().before_oldest();
             // If even that is gone by now, those who are there are told when they look.
-            let _ = log.read(self.from, LIMIT, &mut self.entries);
+            status = log.read(self.from, LIMIT, &mut self.entries);
         }
+        self.is_stored = status == ReadStatus::Stored;
+        self.finish()
+    }
+
+    /// Reads what [`read`](Self::read) did not find in memory. Only a burst that is larger
+    /// than the log's memory brings the fan-out here.
+    pub(crate) async fn fetch(&mut self, log: &dyn EventLog) -> bool {
+        self.is_stored = false;
+        self.entries = log.fetch(self.from, LIMIT).await;
+        self.finish()
+    }
+
+    /// Whether what follows has to be [fetched](Self::fetch).
+    pub(crate) fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    fn finish(&mut self) -> bool {
+        self.joined.clear();
         self.to = self.entries.last().map_or(self.from, LogEntry::sequence);
         if self.entries.len() > 1 {
             for entry in &self.entries {

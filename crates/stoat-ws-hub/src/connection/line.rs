@@ -45,6 +45,7 @@ struct Left {
     more: bool,
     wants_input: bool,
     stalled: bool,
+    to_fetch: Option<u64>,
     deadline: Instant,
 }
 
@@ -133,7 +134,9 @@ impl Line {
         for _ in 0..ROUNDS {
             match write(&self.stream, session, beat.as_ref(), hub) {
                 Ok(true) => {}
-                Ok(false) if session.is_stalled() => return false,
+                Ok(false) if session.is_stalled() || session.to_fetch().is_some() => {
+                    return false;
+                }
                 Ok(false) => {
                     self.follower.settle();
                     return true;
@@ -199,6 +202,7 @@ impl Line {
             more,
             wants_input: session.wants_input(),
             stalled: session.is_stalled(),
+            to_fetch: session.to_fetch(),
             deadline: session.deadline(),
         };
         if !more {

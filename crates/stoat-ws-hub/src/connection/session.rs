@@ -55,6 +55,9 @@ pub(super) struct Session {
     scratch: Vec<LogEntry>,
     #[cfg(feature = "echo")]
     echo: bool,
+    /// What follows the cursor is not in memory.
+    wants_fetch: bool,
+    fetched: Vec<LogEntry>,
 }
 
 #[derive(Debug)]
@@ -128,6 +131,8 @@ impl Session {
             scratch: Vec::new(),
             #[cfg(feature = "echo")]
             echo: config.echo,
+            wants_fetch: false,
+            fetched: Vec::new(),
         }
     }
 
@@ -141,8 +146,15 @@ impl Session {
     /// follow it; events; the heartbeat, at its position among the events; the Close.
     ///
     /// Nothing while the socket takes nothing. Returns whether there is more to look at,
-    /// even where nothing was lined up.
+    /// even where nothing was lined up; not where it [has to be fetched](Self::to_fetch).
     pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
+        self.wants_fetch = false;
+        let more = self.fill_up(hub, now);
+        self.fetched = Vec::new();
+        more
+    }
+
+    fn fill_up(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
         if self.is_stalled() {
             return false;
         }
@@ -151,17 +163,22 @@ impl Session {
             return false;
         }
         self.line_up_gap(hub);
-        let caught_up = self.line_up_events(hub);
+        let is_served = matches!(&self.phase, Phase::Leaving(_, after) if self.cursor >= *after);
+        let caught_up = is_served || self.line_up_events(hub);
         self.member.cursor.store(self.cursor, Relaxed);
         if let Phase::Leaving(close, after) = &self.phase
             && (self.cursor >= *after || caught_up)
         {
+            if self.has_output() {
+                // Not yet: what the socket does not take goes back, and a Close would overtake it.
+                return true;
+            }
             let close = close.clone();
             self.close(&close, now);
             self.line_up_output();
             return false;
         }
-        !caught_up
+        !caught_up && !self.wants_fetch
     }
 
     /// The bytes that are lined up, one slice a chunk.
@@ -389,11 +406,15 @@ impl Session {
                     self.gap = Some(Gap::new(GapReason::Lagged, &reached));
                     self.line_up_gap(hub);
                 }
+                ReadStatus::Stored if !self.take_fetched() => {
+                    self.wants_fetch = true;
+                    return false;
+                }
                 ReadStatus::Read if self.scratch.is_empty() => {
                     self.scratch = Vec::new();
                     return true;
                 }
-                ReadStatus::Read => {
+                ReadStatus::Read | ReadStatus::Stored => {
                     // Events after the beat's position wait until the beat is lined up.
                     let last = beat.map_or(u64::MAX, |beat| beat.sequence);
                     for entry in self.scratch.drain(..) {

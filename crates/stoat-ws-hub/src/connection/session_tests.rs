@@ -260,6 +260,17 @@ fn leaving_sends_what_was_accepted_and_then_closes() {
 }
 
 #[test]
+fn a_close_does_not_overtake_what_the_socket_did_not_take() {
+    let mut bench = Bench::new(1000, Filter::all(), None);
+    bench.publish("a", None, 3);
+    bench.obey(Order::CloseAfter(Close::shutdown(7), 3));
+    bench.write(5);
+    bench.stall();
+    bench.write_all();
+    assert_eq!((bench.events().len(), bench.frames().len()), (3, 4));
+}
+
+#[test]
 fn nothing_follows_a_close_frame() {
     let mut bench = Bench::new(100, Filter::all(), None);
     bench.receive(0x88, b"\x03\xe8");

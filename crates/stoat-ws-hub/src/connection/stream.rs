@@ -10,6 +10,7 @@ use std::time::Instant;
 use stoat_events::HeadWatch;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::fetch::Fetch;
 use super::session::{Due, Session, Surroundings};
 use super::{End, LINGER, ROUNDS, SlowGauge, guarded, now};
 use crate::DisconnectReason;
@@ -40,6 +41,7 @@ where
         session,
         hub: &hub,
         beats: beats.clone(),
+        fetch: Fetch::default(),
         slow,
     };
     let end = {
@@ -125,6 +127,7 @@ struct Driver<'a, S> {
     hub: &'a Hub,
     /// To look at the newest beat; the task waits with another.
     beats: BeatWatch,
+    fetch: Fetch<'a>,
     slow: SlowGauge,
 }
 
@@ -153,6 +156,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
             went_on = wrote || read;
         }
         self.slow.set(self.session.is_stalled());
+        self.fetch.set(&*self.hub.log, self.session.to_fetch());
+        if let Poll::Ready(entries) = self.fetch.poll(cx) {
+            self.session.fetched(entries);
+            went_on = true;
+        }
         if went_on {
             // There is more to do; others first.
             cx.waker().wake_by_ref();

@@ -11,7 +11,7 @@ const BUDGET: Duration = Duration::from_secs(30);
 
 /// Whether an answer with this status may be another one the next time.
 pub(super) fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
+    matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504 | 507)
 }
 
 /// The attempts of one batch.
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn refusals_are_for_good() {
-        for status in [408, 429, 502, 503, 504] {
+        for status in [408, 429, 502, 503, 504, 507] {
             assert!(
                 is_passing(StatusCode::from_u16(status).unwrap()),
                 "{status}"

@@ -25,7 +25,7 @@ use super::app::App;
 use super::auth::Access;
 use super::body::RequestBody;
 use super::problem::{
-    BATCH_TOO_LARGE, DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL,
+    BATCH_TOO_LARGE, DISK_FULL, DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL,
     INVALID_IDEMPOTENCY_KEY, Problem, RATE_EXCEEDED, TOPIC_FORBIDDEN, UNAVAILABLE,
     UNSUPPORTED_MEDIA_TYPE,
 };
@@ -192,6 +192,9 @@ fn refused(error: AppendError) -> Problem {
             Problem::new(EVENT_TOO_LARGE, error.to_string()).index(*index)
         }
         AppendError::KeyReused => Problem::new(IDEMPOTENCY_KEY_REUSED, error.to_string()),
+        AppendError::StorageFull { retry_after } => {
+            Problem::new(DISK_FULL, error.to_string()).retry_after(seconds(*retry_after))
+        }
         AppendError::Unavailable {
             reason,
             retry_after,
@@ -262,6 +265,13 @@ mod tests {
             (unavailable(0), 503, Some("1")),
             (unavailable(2_001), 503, Some("3")),
             (unavailable(5_000), 503, Some("5")),
+            (
+                AppendError::StorageFull {
+                    retry_after: Duration::from_secs(5),
+                },
+                507,
+                Some("5"),
+            ),
             (AppendError::KeyReused, 422, None),
             (
                 AppendError::TooLarge {

@@ -135,6 +135,15 @@ fn an_unknown_key_is_an_error_with_a_hint() {
 }
 
 #[test]
+fn bounds_of_a_log_that_is_not_there_are_pointed_out() {
+    let warnings = |text| load_file(text).unwrap().warnings;
+    assert_eq!(warnings("log_max_bytes = '1MiB'").len(), 1);
+    assert!(warnings("log_max_bytes = '1MiB'")[0].contains("log_dir"));
+    assert!(warnings("log_max_bytes = '1MiB'\nlog_dir = '/srv/log'").is_empty());
+    assert!(message(load_file("log_dir = 7")).contains("log_dir"));
+}
+
+#[test]
 fn a_setting_of_a_later_version_is_refused_without_its_value() {
     for key in UNSUPPORTED {
         let variable = format!("STOAT_{}", key.to_ascii_uppercase());

@@ -9,6 +9,7 @@ use tokio::time::sleep_until;
 
 use super::Left;
 use crate::DisconnectReason;
+use crate::connection::fetch::Fetch;
 use crate::connection::session::Due;
 use crate::connection::{End, SlowGauge, guarded, now};
 use crate::fan_out::Seat;
@@ -30,6 +31,7 @@ pub(crate) fn serve<'a>(
         let mut slow = SlowGauge::new(&hub.registry);
         let deadline = seat.with(|line, position| line.follower.session(position).deadline());
         let mut timer = pin!(sleep_until(deadline.into()));
+        let mut fetch = Fetch::default();
         let end = loop {
             // An operator's order comes first, and the timer before the turn, so that its
             // ping goes out with it.
@@ -47,11 +49,20 @@ pub(crate) fn serve<'a>(
                 yield_now().await;
                 continue;
             }
+            fetch.set(&*hub.log, left.to_fetch);
             // Each only says that there is something to do.
             poll_fn(|cx| {
                 let is_due = member.poll_woken(cx).is_ready()
                     | seat.with(|line, _| line.poll_ready(cx, &left)).is_ready()
-                    | timer.as_mut().poll(cx).is_ready();
+                    | timer.as_mut().poll(cx).is_ready()
+                    | fetch
+                        .poll(cx)
+                        .map(|entries| {
+                            seat.with(|line, position| {
+                                line.follower.session(position).fetched(entries);
+                            });
+                        })
+                        .is_ready();
                 if is_due {
                     Poll::Ready(())
                 } else {

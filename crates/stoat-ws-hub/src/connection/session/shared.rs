@@ -17,6 +17,30 @@ impl Session {
             && matches!(self.phase, Phase::Open)
             && self.protocol.output_len() == 0
             && !self.is_stalled()
+            && !self.wants_fetch
+    }
+
+    /// The cursor, where what follows it has to be fetched from the log before there is
+    /// more to send. Whoever drives the session waits for that outside of its lock.
+    pub(in crate::connection) fn to_fetch(&self) -> Option<u64> {
+        (self.wants_fetch && !self.is_stalled()).then_some(self.cursor)
+    }
+
+    /// What was fetched; kept for the next fill only.
+    pub(in crate::connection) fn fetched(&mut self, entries: Vec<LogEntry>) {
+        self.fetched = entries;
+    }
+
+    /// Moves what was fetched to where the log would have put it. Says whether it was what
+    /// follows the cursor.
+    pub(super) fn take_fetched(&mut self) -> bool {
+        let entries = std::mem::take(&mut self.fetched);
+        let follows = |entry: &LogEntry| entry.sequence() == self.cursor + 1;
+        let fits = entries.first().is_some_and(follows);
+        if fits {
+            self.scratch = entries;
+        }
+        fits
     }
 
     /// Whether the socket has taken a part of a piece only: a frame must not follow.
