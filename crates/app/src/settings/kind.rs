@@ -360,10 +360,23 @@ impl Kind for Origins {
     }
 }
 
-/// The path of a file, relative to where the program runs; none where it is empty.
-pub(super) struct File;
+/// A path, relative to where the program runs; none where it is empty.
+pub(super) struct Path {
+    what: &'static str,
+    value_name: &'static str,
+}
 
-impl Kind for File {
+pub(super) const FILE: Path = Path {
+    what: "the path of a file",
+    value_name: "FILE",
+};
+
+pub(super) const DIRECTORY: Path = Path {
+    what: "the path of a directory",
+    value_name: "DIR",
+};
+
+impl Kind for Path {
     type Value = Option<PathBuf>;
 
     fn parse(&self, raw: Raw<'_>) -> Result<Option<PathBuf>, String> {
@@ -371,7 +384,7 @@ impl Kind for File {
             Some(path) if !path.contains('\0') => {
                 Ok((!path.is_empty()).then(|| PathBuf::from(path)))
             }
-            _ => Err("the path of a file".to_owned()),
+            _ => Err(self.what.to_owned()),
         }
     }
 
@@ -381,7 +394,7 @@ impl Kind for File {
     }
 
     fn value_name(&self) -> &'static str {
-        "FILE"
+        self.value_name
     }
 }
 
@@ -411,30 +424,6 @@ impl Kind for Switch {
 
     fn shape(&self) -> Shape {
         Shape::Switch
-    }
-}
-
-/// A directory, or none.
-pub(super) struct Directory;
-
-impl Kind for Directory {
-    type Value = Option<PathBuf>;
-
-    fn parse(&self, raw: Raw<'_>) -> Result<Option<PathBuf>, String> {
-        match raw.text() {
-            Some("") => Ok(None),
-            Some(path) if !path.contains('\0') => Ok(Some(path.into())),
-            _ => Err("the path of a directory".to_owned()),
-        }
-    }
-
-    fn show(&self, value: &Option<PathBuf>) -> toml::Value {
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        toml::Value::String(value.as_ref().map(text).unwrap_or_default())
-    }
-
-    fn value_name(&self) -> &'static str {
-        "DIR"
     }
 }
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::access::{Jwts, Networks, Tokens};
 use super::kind::{
-    Count, Directory, File, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch,
+    Count, DIRECTORY, FILE, Kind, Level, Listen, LogFormat, Optional, Origins, Shape, Size, Switch,
     Time, TraceFormat,
 };
 use super::layers::Layers;
@@ -109,7 +109,7 @@ settings! {
         "Most bytes of events kept for replay";
     ws_replay_ttl_seconds: Option<Duration> = Optional(time(MILLISECOND, 3650 * DAY)), default "300s", open,
         "Greatest age of an event kept for replay; 0: no bound by age";
-    log_dir: Option<PathBuf> = Directory, default "", open,
+    log_dir: Option<PathBuf> = DIRECTORY, default "", open,
         "Directory of the log on disk; without one the log is in memory, and gone with the process";
     log_max_events: Option<usize> = Optional(count(1, 1_000_000_000_000)), default "0", open,
         "Most events kept on disk; 0: no bound by number; the first bound reached evicts the oldest";
@@ -137,9 +137,9 @@ settings! {
         "How long a repeated Idempotency-Key gets the first answer";
     allowed_origins: Vec<Origin> = Origins, default "", open,
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
-    tls_cert: Option<PathBuf> = File, default "", open,
+    tls_cert: Option<PathBuf> = FILE, default "", open,
         "PEM file with the certificate and its chain, for https and wss; read again on SIGHUP";
-    tls_key: Option<PathBuf> = File, default "", open,
+    tls_key: Option<PathBuf> = FILE, default "", open,
         "PEM file with the private key of tls_cert";
     trusted_proxies: Vec<IpNet> = Networks, default "", open,
         "Networks (`10.0.0.0/8`) of proxies whose X-Forwarded-For is believed";

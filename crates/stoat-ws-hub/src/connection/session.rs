@@ -474,6 +474,9 @@ fn age(entry: &LogEntry, now: Instant) -> Duration {
     now.saturating_duration_since(entry.accepted_at())
 }
 
+#[cfg(test)]
+#[path = "session_access_tests.rs"]
+mod access_tests;
 #[cfg(any(test, fuzzing))]
 #[path = "session_bench.rs"]
 #[allow(clippy::unwrap_used, reason = "for tests and the fuzzer alone")]
