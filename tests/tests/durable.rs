@@ -1,5 +1,5 @@
 //! The log on disk, through crashes and the faults of disks.
-#![allow(clippy::expect_used, reason = "a test")]
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "a test")]
 #![allow(
     clippy::disallowed_methods,
     reason = "the tests know no crate of the workspace, and no request is behind their tasks"
@@ -350,11 +350,7 @@ async fn no_answer_is_written_before_its_sync() {
     let trace = dir.path().join("trace");
     let calls = "trace=pwrite64,fdatasync,fsync,write,writev,sendto,sendmsg";
     let strace = ["-D", "-f", "-q", "-s", "5000", "-e", calls, "-o"];
-    let works = std::process::Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status();
-    if !works.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: strace does not work here");
+    if !has_strace() {
         return;
     }
     let wrapper = ["strace"].iter().chain(&strace).map(|word| (*word).into());
@@ -400,4 +396,61 @@ async fn no_answer_is_written_before_its_sync() {
         );
         from = answer + 1;
     }
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_acknowledges_nothing_more_until_a_restart() {
+    if !has_strace() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // From the fortieth on, each sync of the disk fails.
+    let inject = "inject=fdatasync:error=EIO:when=40+";
+    let strace = ["strace", "-D", "-f", "-q", "-o", "/dev/null"];
+    let calls = ["-e", "trace=fdatasync", "-e", inject, "--"];
+    let server = setup(dir.path(), &[])
+        .under(strace.iter().chain(&calls))
+        .start();
+    let mut publisher = Publisher::new(0);
+    let mut connection = Connection::open(server.address()).await;
+    while let Attempt::Acknowledged(_) = publisher.publish(&mut connection).await {
+        assert!(publisher.acknowledged() < 40);
+    }
+    let acknowledged = publisher.acknowledged();
+    assert!(acknowledged > 0);
+    let refused = Request::publish(r#"{"type":"a"}"#).send(&server).await;
+    refused.problem(503);
+    assert!(refused.header("retry-after").is_some());
+    let ready = Request::get("/health/ready").send(&server).await;
+    assert_eq!(
+        (ready.status, ready.json()["checks"]["log"].as_str()),
+        (503, Some("failed until a restart"))
+    );
+    // What is in memory is served still.
+    let mut client = Client::connect(&server, "/ws?last_event_id=earliest").await;
+    let newest = client.events(acknowledged.min(20)).await.pop();
+    assert_eq!(newest.map(|event| event.n() + 1), Some(acknowledged as u64));
+    drop(server);
+
+    let server = start(dir.path(), &[]);
+    let seen = history(&server, "earliest").await;
+    // The one that failed may be there: its publisher was not told that it is not.
+    assert!((acknowledged..=acknowledged + 1).contains(&seen.len()));
+    for (n, event) in (0u64..).zip(&seen) {
+        assert_eq!(event.n(), n);
+    }
+    let last = seen.last().map(|event| event.id.clone());
+    server.publish(r#"{"type":"after_all"}"#).await;
+    let last = last.unwrap_or_default();
+    assert_eq!(history(&server, &last).await.len(), 1);
+}
+
+fn has_strace() -> bool {
+    let mut command = std::process::Command::new("strace");
+    let works = command.args(["-o", "/dev/null", "true"]).status();
+    let works = works.is_ok_and(|status| status.success());
+    if !works {
+        eprintln!("skipped: strace does not work here");
+    }
+    works
 }
