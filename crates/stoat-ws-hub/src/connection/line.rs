@@ -63,18 +63,10 @@ impl Line {
     /// Writes a batch that follows `position`, as far as the client needs it. Leaves to the
     /// connection's task whatever takes longer.
     pub(crate) fn offer(&mut self, batch: &Batch, position: u64, hub: &Hub, tally: &mut Tally) {
-        let done = match self.follower.need(batch, position) {
-            Need::Nothing => return,
-            Need::Look => self.look(position, hub),
-            Need::Whole => match self.send(batch.bytes()) {
-                Ok(Some(bytes)) => self.follower.took(batch, bytes, tally, now()),
-                Ok(None) => false,
-                Err(_) => return self.give_up(GivenUp::Lost),
-            },
-        };
-        if !done {
-            self.leave_to_task(position);
-        }
+        let need = self.follower.need(batch, position);
+        self.meet(need, batch.bytes(), position, hub, |follower, bytes| {
+            follower.took(batch, bytes, tally, now())
+        });
     }
 
     /// Writes a beat, as [`offer`](Self::offer).
@@ -84,19 +76,33 @@ impl Line {
             number,
             position,
         } = beat;
-        let done = match self.follower.need_of_beat(*number, *position) {
+        let need = self.follower.need_of_beat(*number, *position);
+        self.meet(need, event.ws_frame(), *position, hub, |follower, bytes| {
+            follower.took_beat(event, *number, *position, bytes, tally)
+        });
+    }
+
+    /// Does what is needed about bytes that are new; `took` learns how many the socket took,
+    /// and says whether they were all.
+    fn meet(
+        &mut self,
+        need: Need,
+        bytes: &[u8],
+        position: u64,
+        hub: &Hub,
+        took: impl FnOnce(&mut Follower, usize) -> bool,
+    ) {
+        let done = match need {
             Need::Nothing => return,
-            Need::Look => self.look(*position, hub),
-            Need::Whole => match self.send(event.ws_frame()) {
-                Ok(Some(bytes)) => self
-                    .follower
-                    .took_beat(event, *number, *position, bytes, tally),
+            Need::Look => self.look(position, hub),
+            Need::Whole => match self.send(bytes) {
+                Ok(Some(bytes)) => took(&mut self.follower, bytes),
                 Ok(None) => false,
                 Err(_) => return self.give_up(GivenUp::Lost),
             },
         };
         if !done {
-            self.leave_to_task(*position);
+            self.leave_to_task(position);
         }
     }
 
