@@ -19,7 +19,11 @@ fn answer(change: impl FnOnce(&mut Request<()>)) -> Result<Response<()>, Handsha
 }
 
 fn status(change: impl FnOnce(&mut Request<()>)) -> u16 {
-    answer(change)
+    status_of(answer(change))
+}
+
+fn status_of(answer: Result<Response<()>, HandshakeError>) -> u16 {
+    answer
         .map_or_else(|error| error.status(), |response| response.status())
         .as_u16()
 }
@@ -187,9 +191,7 @@ mod http2 {
     }
 
     fn status(change: impl FnOnce(&mut Request<()>)) -> u16 {
-        answer(change)
-            .map_or_else(|error| error.status(), |response| response.status())
-            .as_u16()
+        status_of(answer(change))
     }
 
     #[test]

@@ -14,24 +14,16 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use stoat_events::{Event, EventType, Scope, Topic, TopicPattern};
 use stoat_ws_hub::{Admission, ConnectionManager, DisconnectReason, RejectReason};
-use support::{Client, until, within};
+use support::{Client, listen, until, within};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// Serves a hub that lets everybody in on these terms.
 async fn serve(hub: &ConnectionManager, admission: Admission) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let hub = hub.clone();
-    tokio::spawn(async move {
-        loop {
-            let (stream, peer) = listener.accept().await.unwrap();
-            serve_one(stream, hub.clone(), peer, admission.clone());
-        }
-    });
-    address
+    listen(move |stream, peer| serve_one(stream, hub.clone(), peer, admission.clone())).await
 }
 
 fn serve_one<S>(stream: S, hub: ConnectionManager, peer: SocketAddr, admission: Admission)

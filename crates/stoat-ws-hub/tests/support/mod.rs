@@ -49,13 +49,18 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
 
 /// Serves a hub with plain hyper.
 pub async fn serve(hub: &ConnectionManager) -> SocketAddr {
+    let hub = hub.clone();
+    listen(move |stream, peer| serve_one(TokioIo::new(stream), hub.clone(), peer)).await
+}
+
+/// Accepts on a port of its own, and lets each connection be served.
+pub async fn listen(serve_one: impl Fn(TcpStream, SocketAddr) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = hub.clone();
     tokio::spawn(async move {
         loop {
             let (stream, peer) = listener.accept().await.unwrap();
-            serve_one(TokioIo::new(stream), hub.clone(), peer);
+            serve_one(stream, peer);
         }
     });
     address
