@@ -6,22 +6,25 @@
 mod index;
 #[cfg(all(test, shuttle))]
 mod model;
+mod pause;
 mod row;
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use stoat_events::{HeadWatch, heartbeat};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::connection::{Batch, Line, SharedBeat};
 use crate::heartbeat::{Beat, BeatWatch, number};
 use crate::manager::Hub;
+use pause::Pause;
 use row::Row;
 pub(crate) use row::Seat;
 
-/// What the runtime's timer can tell apart.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// So many events at once tell that they come faster than they can be written one by one.
+/// With fewer, a pause would be felt in their latency and save little.
+const A_BACKLOG: usize = 8;
 /// The longest time that is left between two rounds for events to gather.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
@@ -71,6 +74,7 @@ async fn serve(row: Arc<Row>, hub: Weak<Hub>, mut head: HeadWatch, mut beats: Be
         row,
         batch: Batch::default(),
         marks: Vec::new(),
+        pause: Pause::new(),
         beat_seen: number(beats.borrow_and_update().as_ref()),
     };
     loop {
@@ -100,6 +104,7 @@ struct Rounds {
     row: Arc<Row>,
     batch: Batch,
     marks: Vec<u64>,
+    pause: Pause,
     beat_seen: u64,
 }
 
@@ -107,7 +112,11 @@ impl Rounds {
     /// Brings what is new to all who may want it. Says whether there was anything.
     async fn events(&mut self, hub: &Hub) -> bool {
         let Self {
-            row, batch, marks, ..
+            row,
+            batch,
+            marks,
+            pause,
+            ..
         } = self;
         let position = row.position();
         let found = batch.read(&*hub.log, position)
@@ -124,11 +133,11 @@ impl Rounds {
         row.visit(marks, &hub.registry.counters, offer).await;
         row.set_position(batch.to());
 
-        let pause = started.elapsed() / 4;
+        let round = started.elapsed();
         let fell_behind = hub.log.bounds().last > batch.to() && !batch.is_full();
-        if fell_behind && pause >= SHORTEST_PAUSE {
+        if fell_behind && batch.entries().len() >= A_BACKLOG {
             // A moment later more goes out with each write.
-            sleep(pause.min(LONGEST_PAUSE)).await;
+            pause.wait((round / 2).min(LONGEST_PAUSE)).await;
         }
         true
     }

@@ -187,8 +187,10 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "C200",
         what: "200 events of 1 KiB per second, without and with clients that never read",
-        note: "The clients of `--stuck` never read, and have the smallest buffers; stoat runs with                `--ws-write-timeout 2s`. All other figures are of the clients that do read.                Where the server is busy all the time, that hides what they cost: see the next load.",
-        arguments: &["--rate", "200", "--size", "1024"],
+        note: "The clients of `--stuck` never read, and have the smallest buffers; stoat runs with \
+               `--ws-write-timeout 2s`. All other figures are of the clients that do read, over \
+               eight seconds: while buffers of the kernel fill, while nobody reads, and after.",
+        arguments: &["--rate", "200", "--size", "1024", "--secs", "8"],
         variants: WITH_AND_WITHOUT,
         settings: &["--ws-write-timeout", "2s"],
         metrics: STUCK,
