@@ -272,6 +272,29 @@ async fn a_client_that_does_not_do_its_part_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_flood_of_frames_that_carry_nothing_ends_the_connection() {
+    let server = Server::start(&[]);
+    let ping = b"\0\0\x08\x06\0\0\0\0\0abcdefgh";
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    let unknown = b"\0\0\0\xfa\0\0\0\0\0";
+    for (frame, name) in [
+        (&ping[..], "ping"),
+        (settings, "settings"),
+        (unknown, "unknown"),
+    ] {
+        let mut client = Http2::connect(&server, None).await;
+        client.get("/health/live").await;
+        client.raw(&frame.repeat(2000)).await;
+        let end = client.until("the end", |said| said["closed"] == true).await;
+        assert_eq!(end["closed"], true, "{name}");
+    }
+    let other = stoat_tests::Request::get("/health/live")
+        .send(&server)
+        .await;
+    assert_eq!(other.status, 200);
+}
+
+#[tokio::test]
 async fn requests_that_are_taken_back_at_once_end_the_connection() {
     let server = Server::start(&[]);
     let mut client = Http2::connect(&server, None).await;

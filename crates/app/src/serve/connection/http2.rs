@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 use super::Client;
+use super::calm::Calm;
 use super::streams::{Due, Streams};
 use crate::serve::answer::Answer;
 use crate::serve::app::Limits;
@@ -41,7 +42,7 @@ const FAULTS: usize = 100;
 /// Serves the connection until it ends.
 ///
 /// It ends when there is no request in time, an answer is not taken in time, or pings are not
-/// answered; one without requests and WebSockets is told to go away, and cut off if it stays.
+/// answered, or when it sends too many frames that carry nothing; one without requests and WebSockets is told to go away, and cut off if it stays.
 pub(super) async fn serve<S>(client: Client, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -88,7 +89,7 @@ where
         .keep_alive_interval(limits.ping_interval)
         .keep_alive_timeout(limits.pong_timeout)
         .enable_connect_protocol();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Calm::new(stream)), service));
     let shortest = limits.head_timeout.min(limits.answer_timeout);
     let shortest = shortest.min(limits.pong_timeout);
     let mut told = None;

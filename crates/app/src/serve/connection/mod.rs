@@ -1,5 +1,6 @@
 //! One connection: TLS where it is wanted, then HTTP/1 or HTTP/2, until it ends or is a WebSocket.
 
+mod calm;
 mod edge;
 mod http1;
 mod http2;
