@@ -22,6 +22,7 @@ pub mod http2;
 pub mod prometheus;
 pub mod proxy;
 pub mod raw;
+pub mod relay;
 pub mod server;
 pub mod soak;
 pub mod tls;

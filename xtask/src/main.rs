@@ -133,7 +133,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "soak",
-        about: "put a release build under everything at once; [--secs N] [--seed N]",
+        about: "put a release build under everything at once; [--tls] [--secs N] [--seed N]",
         takes: Takes::Anything,
         run: soak::run,
     },

@@ -6,9 +6,13 @@ use crate::{Result, process, workspace};
 const SECONDS: u64 = 600;
 
 pub(crate) fn run(args: &[&str]) -> Result {
-    let (mut seconds, mut seed) = (SECONDS, None);
+    let (mut seconds, mut seed, mut over) = (SECONDS, None, "tcp");
     let mut args = args.iter();
     while let Some(arg) = args.next() {
+        if *arg == "--tls" {
+            over = "tls";
+            continue;
+        }
         let number = || -> Result<u64> {
             let value = args.clone().next().and_then(|text| text.parse().ok());
             Ok(value.ok_or_else(|| format!("{arg} needs a number"))?)
@@ -16,7 +20,7 @@ pub(crate) fn run(args: &[&str]) -> Result {
         match *arg {
             "--secs" => seconds = number()?,
             "--seed" => seed = Some(number()?),
-            _ => return Err(format!("`{arg}` is neither --secs nor --seed").into()),
+            _ => return Err(format!("`{arg}` is none of --tls, --secs, --seed").into()),
         }
         args.next();
     }
@@ -32,6 +36,7 @@ pub(crate) fn run(args: &[&str]) -> Result {
         "--bin",
         "soak",
         "--",
+        over,
         &seconds,
     ];
     process::cargo(run.into_iter().chain(seed.as_deref()))

@@ -5,6 +5,7 @@ mod ledger;
 mod nuisance;
 mod publisher;
 mod random;
+mod reload;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +17,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::http::Request;
+use crate::prometheus::Metrics;
+use crate::raw::Raw;
+use crate::relay::Relay;
 use crate::server::Server;
+use crate::tls::Identity;
 use crate::wait::eventually;
 use ledger::{Ledger, Record};
 
@@ -38,8 +44,6 @@ const SETTINGS: &[&str] = &[
     "10s",
     "--ws-write-timeout",
     "2s",
-    "--handshake-timeout",
-    "2s",
     "--idempotency-ttl",
     "5s",
     "--ws-replay-buffer-size",
@@ -50,8 +54,18 @@ const SETTINGS: &[&str] = &[
     "error",
 ];
 
+/// How the clients get to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Plain TCP.
+    Tcp,
+    /// TLS, with a certificate that is replaced again and again.
+    Tls,
+}
+
 /// What all who take part share.
 struct Scene {
+    /// Where the clients connect to.
     address: SocketAddr,
     seed: u64,
     ledger: Ledger,
@@ -70,11 +84,27 @@ impl Scene {
 ///
 /// # Panics
 /// Where an event was lost, repeated or out of order, or something is left behind.
-pub async fn run(duration: Duration, seed: u64) -> Report {
-    let mut server = Server::start(SETTINGS);
-    let before = Footprint::of(&server).await;
+pub async fn run(over: Over, duration: Duration, seed: u64) -> Report {
+    let identity = Identity::new();
+    let mut server = match over {
+        Over::Tcp => Server::start(&[SETTINGS, &["--handshake-timeout", "2s"]].concat()),
+        // On a busy machine a handshake of TLS may take that long.
+        Over::Tls => identity.serve(&[SETTINGS, &["--handshake-timeout", "20s"]].concat()),
+    };
+    let relay = match over {
+        Over::Tcp => None,
+        Over::Tls => Some(Relay::start(server.address(), &identity.cert()).await),
+    };
+    let address = relay.as_ref().map_or(server.address(), Relay::address);
+    // What the first connection brings stays for all that follow.
+    drop(Raw::open_to(address, "/ws").await);
+    let before = eventually("the first connection is gone", async || {
+        let now = Footprint::of(address).await;
+        (now.connected == 0.0).then_some(now)
+    })
+    .await;
     let scene = Arc::new(Scene {
-        address: server.address(),
+        address,
         seed,
         ledger: Ledger::default(),
         publishing: watch::Sender::new(true),
@@ -103,14 +133,19 @@ pub async fn run(duration: Duration, seed: u64) -> Report {
         others.spawn(nuisance::bother(Arc::clone(&scene), 2000 + number));
     }
 
+    let mut reloads = 0;
     tokio::select! {
         () = sleep(duration) => {}
+        () = reload::again_and_again(&server, &identity, relay.as_ref(), &mut reloads) => {}
         // Who ends early has panicked.
         Some(ended) = others.join_next() => drop(ended.expect("it goes on")),
         Some(ended) = followers.join_next() => drop(ended.expect("it goes on")),
     }
     scene.publishing.send_replace(false);
-    let mut total = Tally::default();
+    let mut total = Tally {
+        reloads,
+        ..Tally::default()
+    };
     while let Some(tally) = others.join_next().await {
         total.add(&tally.expect("it ends well"));
     }
@@ -127,7 +162,7 @@ pub async fn run(duration: Duration, seed: u64) -> Report {
     assert_eq!(scene.ledger.last(), total.acknowledged);
 
     let after = eventually("nothing is left behind", async || {
-        let after = Footprint::of(&server).await;
+        let after = Footprint::of(address).await;
         after.is_as_before(&before).then_some(after)
     })
     .await;
@@ -135,6 +170,7 @@ pub async fn run(duration: Duration, seed: u64) -> Report {
     let status = server.exit().await;
     assert!(status.success(), "{status}");
     Report {
+        over,
         seed,
         duration,
         total,
@@ -146,6 +182,7 @@ pub async fn run(duration: Duration, seed: u64) -> Report {
 /// What happened.
 #[derive(Debug)]
 pub struct Report {
+    over: Over,
     seed: u64,
     duration: Duration,
     total: Tally,
@@ -156,13 +193,14 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            over,
             seed,
             duration,
             total,
             before,
             after,
         } = self;
-        writeln!(f, "{duration:?} with seed {seed}")?;
+        writeln!(f, "{duration:?} over {over:?} with seed {seed}")?;
         writeln!(f, "events acknowledged           {}", total.acknowledged)?;
         writeln!(
             f,
@@ -182,6 +220,7 @@ impl fmt::Display for Report {
             "clients that misbehaved       {} ({} gaps announced to slow ones)",
             total.nuisances, total.lagged
         )?;
+        writeln!(f, "certificates replaced         {}", total.reloads)?;
         writeln!(f, "before {before}")?;
         write!(f, "after  {after}")
     }
@@ -200,6 +239,7 @@ struct Tally {
     subscriptions: u64,
     nuisances: u64,
     lagged: u64,
+    reloads: u64,
 }
 
 impl Tally {
@@ -214,6 +254,7 @@ impl Tally {
         self.subscriptions += other.subscriptions;
         self.nuisances += other.nuisances;
         self.lagged += other.lagged;
+        self.reloads += other.reloads;
     }
 }
 
@@ -227,8 +268,9 @@ struct Footprint {
 }
 
 impl Footprint {
-    async fn of(server: &Server) -> Self {
-        let metrics = server.metrics().await;
+    async fn of(address: SocketAddr) -> Self {
+        let metrics = Request::get("/metrics").send_to(address).await;
+        let metrics = Metrics::parse(&metrics.text());
         let value = |name| metrics.value(name, &[]).unwrap_or_else(|| panic!("{name}"));
         Self {
             connected: value("stoat_ws_connected_clients"),
