@@ -1,5 +1,5 @@
-//! `bench` and `bench-check`: builds stoat, the load generator and the servers to compare with, and
-//! runs them.
+//! `bench`, `bench-logs` and `bench-check`: builds stoat, the load generator and what it is
+//! compared with, and runs them.
 
 use crate::{Result, process};
 
@@ -16,6 +16,12 @@ pub(crate) fn run(args: &[&str]) -> Result {
     process::cargo([&["build"], bench.as_slice()].concat()).run()?;
     let runner = ["--quiet", "--bin", "stoat-bench", "--"];
     process::cargo([&["run"], bench.as_slice(), &runner, args].concat()).run()
+}
+
+/// Publishes to each log, and to the engines below them.
+pub(crate) fn logs(args: &[&str]) -> Result {
+    let bench = ["bench", "--package", "stoat", "--bench", "logs", "--"];
+    process::cargo([bench.as_slice(), args].concat()).run()
 }
 
 /// Runs every benchmark once, briefly, and judges no figure: they are debug builds, since `test`

@@ -108,6 +108,12 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command {
+        name: "bench-logs",
+        about: "publish to each log and to the bare engine below it; [--runs N] [--secs T] [--write]",
+        takes: Takes::Anything,
+        run: bench::logs,
+    },
+    Command {
         name: "bench-check",
         about: "run every benchmark once, briefly, without judging its figures",
         takes: Takes::Nothing,
