@@ -37,8 +37,11 @@ async fn create(State(hub): State<ConnectionManager>) -> impl IntoResponse {
 }
 
 async fn serve(hub: &ConnectionManager) -> SocketAddr {
-    let router = Router::new()
-        .route("/ws", any(subscribe))
+    listen(Router::new().route("/ws", any(subscribe)), hub).await
+}
+
+async fn listen(router: Router<ConnectionManager>, hub: &ConnectionManager) -> SocketAddr {
+    let router = router
         .route("/projects", post(create))
         .layer(stoat_correlation::CorrelationLayer::new())
         .with_state(hub.clone());
@@ -100,4 +103,26 @@ async fn refusals_are_plain_answers() {
     assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
     assert!(answer.contains("upgrade: websocket"), "{answer}");
     assert_eq!(hub.active_connections(), 0);
+}
+
+#[cfg(feature = "tower")]
+#[tokio::test]
+async fn as_a_service_it_knows_the_peer_and_refuses() {
+    let hub = ConnectionManager::in_memory();
+    let service = hub.clone().into_service(|extensions| {
+        let peer: &ConnectInfo<SocketAddr> = extensions.get()?;
+        Some(peer.0)
+    });
+    let address = listen(Router::new().route_service("/ws", service), &hub).await;
+    let mut client = Client::connect(address, "").await;
+    let peer = hub.list()[0].remote_addr;
+    assert!(peer.ip().is_loopback() && peer.port() != 0, "{peer}");
+    hub.broadcast(numbered(7)).await.unwrap();
+    assert_eq!(client.number().await, 7);
+    let answer = exchange(
+        address,
+        "POST /ws HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
 }
