@@ -19,6 +19,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "stoat-log-*",
         ],
     ),
+    // For the tests of others.
+    (
+        "stoat-test-kit",
+        &["stoat-ws-hub", "stoat-events", "stoat-correlation"],
+    ),
     // A log engine is a crate of its own, named after the engine.
     ("stoat-log-*", &["stoat-events", "stoat-correlation"]),
 ];
