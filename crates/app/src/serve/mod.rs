@@ -20,6 +20,7 @@ mod publish;
 mod rate;
 mod router;
 mod signals;
+mod sse;
 mod tls;
 
 use std::error::Error;
