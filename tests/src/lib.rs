@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod binary;
+pub mod browser;
 pub mod checker;
 pub mod command;
 pub mod disk;
@@ -29,6 +30,7 @@ pub mod tls;
 pub mod wait;
 pub mod ws;
 
+pub use browser::Browser;
 pub use checker::{Attempt, Checker, Publisher, Report};
 pub use command::{Output, Running, run, run_with};
 pub use disk::SmallDisk;
