@@ -14,6 +14,8 @@ const context = await chromium.launchPersistentContext(profile, {
   executablePath,
   args,
   headless: true,
+  // Pages that are left go where they go for users.
+  ignoreDefaultArgs: ["--disable-back-forward-cache"],
   ignoreHTTPSErrors: true,
   viewport: { width: 1280, height: 800 },
 });

@@ -76,11 +76,29 @@ impl Browser {
         self.call("page", "goto", json!([url])).await;
     }
 
-    /// Opens a page that there is at every server, and makes `connect` of the client a global.
+    /// Opens a page without a script of its own, and in it the client as `window.stoat`.
     pub async fn with_client(&mut self, base: &str) {
-        self.goto(&format!("{base}/health/live")).await;
-        self.evaluate("import('/stoat.js').then((module) => { window.stoat = module; })")
-            .await;
+        self.goto(&format!("{base}/stoat.d.ts")).await;
+        let load = "import('/stoat.js').then((module) => { window.stoat = module; })";
+        self.evaluate(load).await;
+    }
+
+    /// Connects the client with these options, as `window.client`; `numbers` collects the `n` of
+    /// its events, `gaps` the reasons of its gaps, and `changes` those of its state. Waits until
+    /// it is open.
+    pub async fn connect(&mut self, options: &str) {
+        let connect = format!(
+            "window.numbers = []; window.gaps = []; window.changes = [];
+             window.client = stoat.connect({options});
+             client.onEvent('*', (event) => {{
+               if ('n' in event.payload) numbers.push(event.payload.n);
+             }});
+             client.onGap((gap) => gaps.push(gap.payload.reason));
+             client.onState((change) => changes.push(change));
+             null"
+        );
+        self.evaluate(&connect).await;
+        self.until("client.state === 'open'").await;
     }
 
     /// The value of an expression, or what its promise becomes.

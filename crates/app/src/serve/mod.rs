@@ -22,6 +22,7 @@ mod router;
 mod signals;
 mod sse;
 mod tls;
+mod web;
 
 use std::error::Error;
 use std::fmt;

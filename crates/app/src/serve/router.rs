@@ -16,7 +16,8 @@ use super::body::RequestBody;
 use super::connection::{HEAD_BYTES, refusal};
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
-use super::{connections, history, publish, sse};
+use super::web::Asset;
+use super::{connections, history, publish, sse, web};
 use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
@@ -105,6 +106,7 @@ enum Route {
     Live,
     Ready,
     Metrics,
+    Asset(&'static Asset),
 }
 
 impl Route {
@@ -119,6 +121,9 @@ impl Route {
             "/health/ready" => Self::Ready,
             "/metrics" => Self::Metrics,
             _ => {
+                if let Some(asset) = web::find(path) {
+                    return Some(Self::Asset(asset));
+                }
                 let id = path.strip_prefix("/api/v1/connections/")?;
                 if id.is_empty() || id.contains('/') {
                     return None;
@@ -139,6 +144,7 @@ impl Route {
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
+            Self::Asset(asset) => asset.path,
         }
     }
 
@@ -150,7 +156,7 @@ impl Route {
             Self::Events if *method == Method::POST => Some(Right::Publish),
             Self::Events => reads.then_some(Right::Subscribe),
             Self::Connections | Self::Connection(_) | Self::Metrics => Some(Right::Admin),
-            Self::Live | Self::Ready => None,
+            Self::Live | Self::Ready | Self::Asset(_) => None,
         }
     }
 
@@ -160,7 +166,9 @@ impl Route {
             Self::WebSocket | Self::Sse => "GET",
             Self::Events => "GET, HEAD, POST",
             Self::Connection(_) => "DELETE",
-            Self::Connections | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
+            Self::Connections | Self::Live | Self::Ready | Self::Metrics | Self::Asset(_) => {
+                "GET, HEAD"
+            }
         }
     }
 }
@@ -208,6 +216,7 @@ async fn serve(
         Route::Live if reads => app.health.live(),
         Route::Ready if reads => app.health.ready(),
         Route::Metrics if reads => metrics(app).await,
+        Route::Asset(asset) if reads => Ok(asset.to_answer(&head.headers)),
         route => Err(Problem::new(
             METHOD_NOT_ALLOWED,
             format!("allowed here: {}", route.allowed()),
