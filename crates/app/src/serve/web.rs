@@ -20,6 +20,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
 /// There is no registered type for it.
 const DECLARATIONS: &str = "text/plain; charset=utf-8";
 
@@ -53,6 +55,16 @@ fn assets() -> Vec<Asset> {
     vec![
         asset!("/stoat.js", SCRIPT, "stoat.js"),
         asset!("/stoat.d.ts", DECLARATIONS, "stoat.d.ts"),
+        asset!("/", HTML, "inspector/index.html"),
+        asset!("/inspector/style.css", STYLE, "inspector/style.css"),
+        asset!("/inspector/icon.svg", SVG, "inspector/icon.svg"),
+        asset!("/inspector/main.js", SCRIPT, "inspector/main.js"),
+        asset!("/inspector/dom.js", SCRIPT, "inspector/dom.js"),
+        asset!("/inspector/events.js", SCRIPT, "inspector/events.js"),
+        asset!("/inspector/trace.js", SCRIPT, "inspector/trace.js"),
+        asset!("/inspector/tabs.js", SCRIPT, "inspector/tabs.js"),
+        asset!("/inspector/chart.js", SCRIPT, "inspector/chart.js"),
+        asset!("/inspector/panels.js", SCRIPT, "inspector/panels.js"),
     ]
 }
 
