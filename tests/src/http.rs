@@ -157,7 +157,7 @@ impl Connection {
             );
         };
         let mut response = Response::from_head(&head);
-        let empty = head_only || matches!(response.status, 100 | 101 | 204);
+        let empty = head_only || matches!(response.status, 100 | 101 | 204 | 304);
         if empty {
         } else if response.header("transfer-encoding") == Some("chunked") {
             response.body = self.chunks().await;

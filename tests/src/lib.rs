@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod binary;
+pub mod browser;
 pub mod checker;
 pub mod command;
 pub mod disk;
@@ -25,10 +26,12 @@ pub mod raw;
 pub mod relay;
 pub mod server;
 pub mod soak;
+pub mod sse;
 pub mod tls;
 pub mod wait;
 pub mod ws;
 
+pub use browser::Browser;
 pub use checker::{Attempt, Checker, Publisher, Report};
 pub use command::{Output, Running, run, run_with};
 pub use disk::SmallDisk;
@@ -40,6 +43,7 @@ pub use prometheus::Metrics;
 pub use proxy::Proxy;
 pub use raw::{Frame, Raw};
 pub use server::{Server, Setup};
+pub use sse::Sse;
 pub use tls::Identity;
 pub use wait::{DEADLINE, eventually, within};
 pub use ws::Client;

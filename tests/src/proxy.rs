@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Where connections go: to no server while there is none, then they end at once.
@@ -15,6 +16,7 @@ type Target = Arc<Mutex<(Option<SocketAddr>, Vec<AbortHandle>)>>;
 pub struct Proxy {
     address: SocketAddr,
     target: Target,
+    hung: watch::Sender<()>,
     accepting: JoinSet<()>,
 }
 
@@ -25,10 +27,12 @@ impl Proxy {
         let address = listener.local_addr().expect("a bound socket");
         let target: Target = Arc::new(Mutex::new((Some(server), Vec::new())));
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, Arc::clone(&target)));
+        let hung = watch::Sender::new(());
+        accepting.spawn(accept(listener, Arc::clone(&target), hung.clone()));
         Self {
             address,
             target,
+            hung,
             accepting,
         }
     }
@@ -37,6 +41,12 @@ impl Proxy {
     pub fn url(&self) -> String {
         assert!(!self.accepting.is_empty());
         format!("http://{}", self.address)
+    }
+
+    /// Lets nothing through on the connections that there are, without ending them: a network that
+    /// is gone without a word.
+    pub fn hang(&self) {
+        self.hung.send_replace(());
     }
 
     /// Ends all connections, and lets new ones go to this server, or end at once.
@@ -49,14 +59,19 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: Target) {
+async fn accept(listener: TcpListener, target: Target, hung: watch::Sender<()>) {
     let mut connections = JoinSet::new();
     while let Ok((mut client, _)) = listener.accept().await {
         let mut target = target.lock().unwrap();
         if let Some(server) = target.0 {
+            let mut hung = hung.subscribe();
             target.1.push(connections.spawn(async move {
-                if let Ok(mut server) = TcpStream::connect(server).await {
-                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                let Ok(mut server) = TcpStream::connect(server).await else {
+                    return;
+                };
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    _ = hung.changed() => std::future::pending().await,
                 }
             }));
         }

@@ -9,6 +9,9 @@ use crate::{Result, process};
 /// Asks for cargo-nextest to be compiled where it is missing; that takes minutes.
 pub(crate) const INSTALL_NEXTEST: &str = "STOAT_INSTALL_NEXTEST";
 
+/// The browser that the tests start.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
 pub(crate) fn run() -> Result {
     system_packages()?;
     python_packages()?;
@@ -20,7 +23,8 @@ pub(crate) fn has_nextest() -> bool {
     process::cargo(["nextest", "--version"]).works()
 }
 
-/// Node, npm, curl and a Python that can make virtual environments, from Debian where missing.
+/// Node, npm, curl, Chromium and a Python that can make virtual environments, from Debian where
+/// missing.
 fn system_packages() -> Result {
     let mut missing = Vec::new();
     if !process::program("node", ["--version"]).works() {
@@ -35,12 +39,16 @@ fn system_packages() -> Result {
     if !process::program("curl", ["--version"]).works() {
         missing.push("curl");
     }
+    // Other browsers of that name do not do: Ubuntu's is a stub for a snap.
+    if !process::program(CHROMIUM, ["--version"]).works() {
+        missing.push("chromium");
+    }
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     let advice = format!(
-        "the tests need Node with npm, Python 3.10 or newer with venv, and curl; \
+        "the tests need Node with npm, Python 3.10 or newer with venv, curl and {CHROMIUM}; \
          on Debian: apt-get install {list}"
     );
     if !process::program("apt-get", ["--version"]).works() {

@@ -9,6 +9,8 @@ use crate::{EventId, EventType, Topic};
 pub(crate) const HEADER_ROOM: usize = 10;
 const TYPE_AT: usize = HEADER_ROOM + br#"{"type":""#.len();
 const TOPIC_TAIL: usize = br#""}"#.len();
+/// What stands between the ID and the topic.
+const TOPIC_HEAD: usize = br#"","topic":""#.len();
 /// Hexadecimal digits of an epoch.
 const EPOCH_LEN: usize = 16;
 
@@ -89,6 +91,19 @@ impl EncodedEvent {
     /// section 5.2).
     pub fn ws_frame(&self) -> &[u8] {
         &self.buffer[self.frame_start.into()..]
+    }
+
+    /// The event's ID, or for a notice the position that it stands at, as text.
+    pub fn id(&self) -> &str {
+        let topic = match usize::from(self.topic_len) {
+            0 => 0,
+            length => TOPIC_HEAD + length,
+        };
+        let before = &self.buffer[..self.buffer.len() - TOPIC_TAIL - topic];
+        let quote = before.iter().rposition(|byte| *byte == b'"');
+        let id = &before[quote.map_or(0, |at| at + 1)..];
+        // An ID is ASCII, so this is never the default.
+        std::str::from_utf8(id).unwrap_or_default()
     }
 
     /// The wire name of the event's type.
@@ -185,10 +200,15 @@ mod tests {
             (encoded.event_type(), encoded.topic()),
             ("a.b", Some("x.y"))
         );
+        assert_eq!(encoded.id(), "0000000000000001-2");
         let encoded = encode(&"t".repeat(64), Some(&"p".repeat(128)), 0);
         assert_eq!(encoded.event_type().len(), 64);
         assert_eq!(encoded.topic().map(str::len), Some(128));
-        assert_eq!(encode("a", None, 3).topic(), None);
+        let encoded = encode("a", None, 3);
+        assert_eq!(
+            (encoded.topic(), encoded.id()),
+            (None, "0000000000000001-2")
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod notice;
 mod payload;
 mod received;
 mod scope;
+pub mod sse;
 mod timestamp;
 mod topic;
 

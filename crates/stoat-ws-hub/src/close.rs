@@ -10,6 +10,8 @@ pub(crate) struct Close {
     /// At most 123 bytes.
     pub(crate) text: Cow<'static, str>,
     pub(crate) reason: DisconnectReason,
+    /// After how long the client may come back, where it is told.
+    pub(crate) retry_ms: Option<u64>,
 }
 
 impl Close {
@@ -18,6 +20,7 @@ impl Close {
             code,
             text: Cow::Borrowed(text),
             reason,
+            retry_ms: None,
         }
     }
 
@@ -80,6 +83,7 @@ impl Close {
             code: 1001,
             text: format!("retry_ms={retry_ms}").into(),
             reason: DisconnectReason::Shutdown,
+            retry_ms: Some(retry_ms),
         }
     }
 }

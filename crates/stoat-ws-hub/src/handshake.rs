@@ -62,6 +62,15 @@ pub(crate) fn upgrade<B>(
     Ok((response, pending))
 }
 
+/// Checks a request that is no handshake for what both have in common: whose page it comes from.
+pub(crate) fn check_page<B>(
+    request: &Request<B>,
+    allowed_origins: &[String],
+) -> Result<(), HandshakeError> {
+    let host = host(request, request.version() == Version::HTTP_2)?;
+    check_origin(request.headers(), host.as_deref(), allowed_origins)
+}
+
 /// Waits for the upgrade; `None` where it does not come about.
 pub(crate) async fn complete(pending: Pending) -> Option<Upgraded> {
     match pending {

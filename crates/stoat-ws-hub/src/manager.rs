@@ -9,14 +9,16 @@ use std::time::Duration;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use stoat_correlation::CorrelationId;
-use stoat_events::{AppendError, Appended, Batch, EventId, EventLog, MemoryLog, Timestamp};
+use stoat_events::{
+    AppendError, Appended, Batch, EventId, EventLog, Gap, HeadWatch, MemoryLog, Scope, Timestamp,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::close::Close;
 use crate::connection::{self, Beginning, Started};
 use crate::fan_out::FanOut;
 use crate::handshake::Pending;
-use crate::heartbeat::{Beats, number};
+use crate::heartbeat::{BeatWatch, Beats, number};
 use crate::registry::{Membership, Newcomer, Order, Registry};
 use crate::{
     Admission, ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
@@ -51,7 +53,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone)]
 pub struct ConnectionManager {
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
 }
 
 /// What the manager, its connections and its housekeeping share.
@@ -63,6 +65,16 @@ pub(crate) struct Hub {
     pub(crate) fan_out: FanOut,
     draining: AtomicBool,
     keeps_house: AtomicBool,
+}
+
+/// A new member, and what it follows.
+pub(crate) struct Attached {
+    pub(crate) membership: Membership,
+    pub(crate) gap: Option<Gap>,
+    pub(crate) head: HeadWatch,
+    pub(crate) beats: BeatWatch,
+    /// The number of the last beat before.
+    pub(crate) beat_seen: u64,
 }
 
 impl ConnectionManager {
@@ -144,33 +156,18 @@ impl ConnectionManager {
     ) -> Result<Response<()>, HandshakeError> {
         let hub = &self.hub;
         let (response, pending) = handshake::upgrade(request, &hub.config.allowed_origins)?;
-        if self.is_draining() {
-            return Err(HandshakeError::draining());
-        }
-        let subscription = Subscription::from_request(request.uri(), request.headers())
-            .map_err(|error| HandshakeError::query(&error))?;
-        let place = hub.registry.admit(peer, &hub.config)?;
-        self.keep_house();
-
-        // Watch first, look second: what comes in between is seen.
-        let (head, mut beats) = (hub.log.head(), hub.beats.watch());
-        let beat_seen = number(beats.borrow_and_update().as_ref());
-        let attachment = hub.log.bounds().attach(&subscription.resume);
-        let membership = place.register(Newcomer {
-            remote_addr: peer,
-            user_agent: user_agent(request.headers()),
-            filter: subscription.filter.within(admission.scope),
-            cursor: attachment.cursor,
-        });
+        let attached = self.attach(request, peer, admission.scope)?;
+        let Attached {
+            membership,
+            gap,
+            head,
+            beats,
+            beat_seen,
+        } = attached;
         let member = Arc::clone(&membership.member);
-        if self.is_draining() {
-            // The drain began since the look above and may not have seen this one.
-            member.give(self.farewell(0));
-        }
-
         let beginning = Beginning {
             member,
-            gap: attachment.gap,
+            gap,
             head,
             beats,
             beat_seen,
@@ -196,6 +193,45 @@ impl ConnectionManager {
             request,
         ));
         Ok(response)
+    }
+
+    /// Makes the client of a request a member, at its place in the log.
+    pub(crate) fn attach<B>(
+        &self,
+        request: &Request<B>,
+        peer: SocketAddr,
+        scope: Scope,
+    ) -> Result<Attached, HandshakeError> {
+        let hub = &self.hub;
+        if self.is_draining() {
+            return Err(HandshakeError::draining());
+        }
+        let subscription = Subscription::from_request(request.uri(), request.headers())
+            .map_err(|error| HandshakeError::query(&error))?;
+        let place = hub.registry.admit(peer, &hub.config)?;
+        self.keep_house();
+
+        // Watch first, look second: what comes in between is seen.
+        let (head, mut beats) = (hub.log.head(), hub.beats.watch());
+        let beat_seen = number(beats.borrow_and_update().as_ref());
+        let attachment = hub.log.bounds().attach(&subscription.resume);
+        let membership = place.register(Newcomer {
+            remote_addr: peer,
+            user_agent: user_agent(request.headers()),
+            filter: subscription.filter.within(scope),
+            cursor: attachment.cursor,
+        });
+        if self.is_draining() {
+            // The drain began since the look above and may not have seen this one.
+            membership.member.give(self.farewell(0));
+        }
+        Ok(Attached {
+            membership,
+            gap: attachment.gap,
+            head,
+            beats,
+            beat_seen,
+        })
     }
 
     /// Appends events to the log, which sends them to every connection whose

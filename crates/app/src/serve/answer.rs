@@ -1,15 +1,72 @@
 //! Answers: the one type of response, and how JSON becomes one.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
 use super::problem::{INTERNAL, Problem};
+use super::sse::EventStream;
 
-/// A whole response.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// A response.
+pub(super) type Answer = Response<AnswerBody>;
+
+/// What a response carries.
+#[derive(Debug)]
+pub(super) enum AnswerBody {
+    Whole(Full<Bytes>),
+    /// Events, for as long as the client stays.
+    Events(Box<EventStream>),
+}
+
+impl AnswerBody {
+    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole(Full::new(bytes.into()))
+    }
+}
+
+impl Default for AnswerBody {
+    fn default() -> Self {
+        Self::Whole(Full::default())
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Events(stream) => stream
+                .poll_piece(cx)
+                .map(|piece| piece.map(Frame::data).map(Ok)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// What a route gives.
 pub(super) type Outcome = Result<Answer, Problem>;
@@ -27,7 +84,7 @@ pub(super) fn text(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Answer {
-    let mut answer = Answer::new(Full::new(body.into()));
+    let mut answer = Answer::new(AnswerBody::whole(body));
     *answer.status_mut() = status;
     answer
         .headers_mut()

@@ -61,7 +61,9 @@ pub(super) struct Limits {
     pub(super) head_timeout: Duration,
     /// For a client to take an answer.
     pub(super) answer_timeout: Duration,
-    /// For pings of HTTP/2.
+    /// What is handed over of a stream of events at a time.
+    pub(super) piece_bytes: usize,
+    /// For pings of HTTP/2, and comments in a stream of events.
     pub(super) ping_interval: Duration,
     pub(super) pong_timeout: Duration,
 }
@@ -84,6 +86,7 @@ impl App {
                 body_timeout: settings.body_timeout,
                 head_timeout: settings.handshake_timeout,
                 answer_timeout: settings.ws_write_timeout,
+                piece_bytes: settings.max_client_buffer / 2,
                 ping_interval: settings.ws_ping_interval,
                 pong_timeout: settings.ws_pong_timeout,
             },

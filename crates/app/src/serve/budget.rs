@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::answer::Answer;
+use super::answer::{Answer, AnswerBody};
 use super::problem::{Kind, Problem};
 
 /// What is counted together; bodies up to this size are not counted: there are only so many
@@ -144,7 +144,7 @@ impl Room {
             bytes: body.to_bytes(),
             _room: self,
         });
-        Answer::from_parts(head, Full::new(held))
+        Answer::from_parts(head, AnswerBody::whole(held))
     }
 
     fn units(&self) -> usize {

@@ -20,7 +20,9 @@ mod publish;
 mod rate;
 mod router;
 mod signals;
+mod sse;
 mod tls;
+mod web;
 
 use std::error::Error;
 use std::fmt;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
-use stoat_ws_hub::{CURSOR_HEADER, RejectReason};
+use stoat_ws_hub::{CURSOR_HEADER, HandshakeError, RejectReason};
 
 use super::answer::{Answer, Outcome};
 use super::app::App;
@@ -16,7 +16,8 @@ use super::body::RequestBody;
 use super::connection::{HEAD_BYTES, refusal};
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
-use super::{connections, history, publish};
+use super::web::Asset;
+use super::{connections, history, publish, sse, web};
 use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
@@ -51,7 +52,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     } else if !headers.contains_key(CURSOR_HEADER) {
         headers.extend(cursor);
     }
-    if status != StatusCode::SWITCHING_PROTOCOLS {
+    if status != StatusCode::SWITCHING_PROTOCOLS && !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if version == Version::HTTP_2 {
@@ -97,6 +98,7 @@ fn head_too_large() -> Problem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
     WebSocket,
+    Sse,
     Events,
     Connections,
     /// With the ID as it stands in the path.
@@ -104,6 +106,7 @@ enum Route {
     Live,
     Ready,
     Metrics,
+    Asset(&'static Asset),
 }
 
 impl Route {
@@ -111,12 +114,16 @@ impl Route {
     fn find(path: &str) -> Option<Self> {
         Some(match path {
             "/ws" => Self::WebSocket,
+            "/sse" => Self::Sse,
             "/api/v1/events" => Self::Events,
             "/api/v1/connections" => Self::Connections,
             "/health/live" => Self::Live,
             "/health/ready" => Self::Ready,
             "/metrics" => Self::Metrics,
             _ => {
+                if let Some(asset) = web::find(path) {
+                    return Some(Self::Asset(asset));
+                }
                 let id = path.strip_prefix("/api/v1/connections/")?;
                 if id.is_empty() || id.contains('/') {
                     return None;
@@ -130,12 +137,14 @@ impl Route {
     fn name(&self) -> &'static str {
         match self {
             Self::WebSocket => "/ws",
+            Self::Sse => "/sse",
             Self::Events => "/api/v1/events",
             Self::Connections => "/api/v1/connections",
             Self::Connection(_) => "/api/v1/connections/{id}",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
+            Self::Asset(asset) => asset.path,
         }
     }
 
@@ -143,21 +152,23 @@ impl Route {
     fn needs(&self, method: &Method) -> Option<Right> {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
-            Self::WebSocket => Some(Right::Subscribe),
+            Self::WebSocket | Self::Sse => Some(Right::Subscribe),
             Self::Events if *method == Method::POST => Some(Right::Publish),
             Self::Events => reads.then_some(Right::Subscribe),
             Self::Connections | Self::Connection(_) | Self::Metrics => Some(Right::Admin),
-            Self::Live | Self::Ready => None,
+            Self::Live | Self::Ready | Self::Asset(_) => None,
         }
     }
 
     /// The methods, as `Allow` names them.
     fn allowed(&self) -> &'static str {
         match self {
-            Self::WebSocket => "GET",
+            Self::WebSocket | Self::Sse => "GET",
             Self::Events => "GET, HEAD, POST",
             Self::Connection(_) => "DELETE",
-            Self::Connections | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
+            Self::Connections | Self::Live | Self::Ready | Self::Metrics | Self::Asset(_) => {
+                "GET, HEAD"
+            }
         }
     }
 }
@@ -173,7 +184,7 @@ async fn serve(
         Some(right) => app.auth.admit(&head, right),
         None => Ok(Access::open()),
     };
-    if let (Route::WebSocket, Err(refused)) = (&route, &access) {
+    if let (Route::WebSocket | Route::Sse, Err(refused)) = (&route, &access) {
         app.hub.count_rejected(match refused.status() {
             StatusCode::FORBIDDEN => RejectReason::Forbidden,
             _ => RejectReason::Unauthorized,
@@ -184,6 +195,7 @@ async fn serve(
     match route {
         // The hub judges the method too.
         Route::WebSocket => upgrade(app, head, client, &access),
+        Route::Sse if head.method == Method::GET => sse::open(app, head, client, &access),
         Route::Events if head.method == Method::POST => {
             let published = publish::publish(app, &head, body, &access, client).await?;
             Ok(with_cursor_now(app, published))
@@ -204,6 +216,7 @@ async fn serve(
         Route::Live if reads => app.health.live(),
         Route::Ready if reads => app.health.ready(),
         Route::Metrics if reads => metrics(app).await,
+        Route::Asset(asset) if reads => Ok(asset.to_answer(&head.headers)),
         route => Err(Problem::new(
             METHOD_NOT_ALLOWED,
             format!("allowed here: {}", route.allowed()),
@@ -219,18 +232,21 @@ fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access)
         .accept_with(&mut request, client, access.admission())
     {
         Ok(response) => Ok(response.map(|()| Default::default())),
-        Err(refused) => {
-            let problem = Problem::new(Kind::plain(refused.status()), refused.to_string())
-                .reason(refused.reason().as_str());
-            Err(match refused.header() {
-                // It is for the next hop only, and has to say so (RFC 9110 section 7.8).
-                Some((UPGRADE, value)) => problem
-                    .header(UPGRADE, value)
-                    .header(CONNECTION, HeaderValue::from_static("upgrade")),
-                Some((name, value)) => problem.header(name, value),
-                None => problem,
-            })
-        }
+        Err(refused) => Err(not_admitted(&refused)),
+    }
+}
+
+/// Why the hub did not let a client in.
+pub(super) fn not_admitted(refused: &HandshakeError) -> Problem {
+    let problem = Problem::new(Kind::plain(refused.status()), refused.to_string())
+        .reason(refused.reason().as_str());
+    match refused.header() {
+        // It is for the next hop only, and has to say so (RFC 9110 section 7.8).
+        Some((UPGRADE, value)) => problem
+            .header(UPGRADE, value)
+            .header(CONNECTION, HeaderValue::from_static("upgrade")),
+        Some((name, value)) => problem.header(name, value),
+        None => problem,
     }
 }
 

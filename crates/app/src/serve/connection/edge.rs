@@ -13,9 +13,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
+use crate::serve::sse::Flow;
 
 /// What a client of HTTP/2 begins with.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is read ahead of a client that is sent a stream, and has nothing to say.
+const READ_AHEAD: usize = 4 << 10;
 
 /// A stream in the hands of the HTTP library; it comes back to [`Shared`] when it is dropped.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(super) struct Shared<S> {
 #[derive(Debug)]
 struct State {
     turn: Turn,
+    /// Of the stream of events that is the answer.
+    flow: Option<Flow>,
     ledger: Ledger,
     /// The library has answered on its own; that answer was kept back.
     refused: Option<u16>,
@@ -59,6 +65,8 @@ pub(super) enum Turn {
     Work,
     /// The client's: there is an answer to take.
     Answer { since: Instant },
+    /// Ours, for as long as events come; the client's where there is a piece to take.
+    Stream { since: Option<Instant> },
 }
 
 impl<S> Shared<S> {
@@ -70,6 +78,7 @@ impl<S> Shared<S> {
                     since: accepted,
                     begun: true,
                 },
+                flow: None,
                 ledger: Ledger::default(),
                 refused: None,
                 http2: None,
@@ -92,8 +101,28 @@ impl<S> Shared<S> {
         };
     }
 
+    /// The answer is a stream of events; it is the last of the connection.
+    pub(super) fn stream(&self, flow: Flow) {
+        let mut state = self.state();
+        state.ledger.expect(None);
+        state.flow = Some(flow);
+    }
+
     pub(super) fn turn(&self) -> Turn {
-        self.state().turn
+        let state = self.state();
+        match &state.flow {
+            Some(flow) => Turn::Stream {
+                since: flow.waits_since(),
+            },
+            None => state.turn,
+        }
+    }
+
+    /// The connection is cut off, since the client does not do its part.
+    pub(super) fn give_up(&self) {
+        if let Some(flow) = &self.state().flow {
+            flow.give_up();
+        }
     }
 
     /// The status with which the library wanted to answer on its own.
@@ -200,6 +229,27 @@ impl<S: AsyncRead + Unpin> Edge<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Edge<S> {
+    /// Fails once a client that is sent a stream has ended the connection: the library does not
+    /// read meanwhile, and would not notice before it writes.
+    fn look_for_the_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut bytes = [0; 512];
+        while self.held.len() < READ_AHEAD && self.shared.state().flow.is_some() {
+            let stream = self.stream.as_mut().ok_or_else(gone)?;
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                Poll::Ready(Ok(())) => self.held.extend_from_slice(buf.filled()),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+}
+
 fn may_be_http2(bytes: &[u8]) -> bool {
     !bytes.is_empty() && (PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE))
 }
@@ -229,7 +279,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Edge<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -269,7 +319,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Edge<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut().stream.as_mut().ok_or_else(gone)?;
+        let edge = self.get_mut();
+        edge.look_for_the_end(cx)?;
+        let stream = edge.stream.as_mut().ok_or_else(gone)?;
         Pin::new(stream).poll_flush(cx)
     }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::edge::{Edge, Shared, Turn, take_tcp};
 use super::{Client, HEAD_BYTES, http2, refusal};
-use crate::serve::answer::Answer;
+use crate::serve::answer::{Answer, AnswerBody};
 use crate::serve::app::Limits;
 use crate::serve::router;
 
@@ -46,7 +46,10 @@ where
             let method = request.method().clone();
             async move {
                 let answer = router::answer(&app, request, peer).await;
-                shared.answer(body_on_the_wire(&method, &answer));
+                match answer.body() {
+                    AnswerBody::Events(stream) => shared.stream(stream.flow()),
+                    _ => shared.answer(body_on_the_wire(&method, &answer)),
+                }
                 Ok::<_, Infallible>(answer)
             }
         }))
@@ -128,6 +131,7 @@ where
             () = sleep_until(look) => {
                 let turn = shared.turn();
                 if deadline(turn, limits).is_some_and(|deadline| deadline <= Instant::now()) {
+                    shared.give_up();
                     return if begun(turn) { End::Late } else { End::Over };
                 }
             }
@@ -158,6 +162,7 @@ fn deadline(turn: Turn, limits: &Limits) -> Option<Instant> {
     match turn {
         Turn::Head { since, .. } => Some(since + limits.head_timeout),
         Turn::Answer { since } => Some(since + limits.answer_timeout),
+        Turn::Stream { since } => Some(since? + limits.answer_timeout),
         Turn::Work => None,
     }
 }

@@ -114,6 +114,7 @@ where
             () = sleep_until(look) => match self::due(&streams, &limits, told) {
                 Some((deadline, Due::Drop)) if deadline <= Instant::now() => {
                     tracing::debug!(%peer, "connection dropped: the client does not do its part");
+                    streams.give_up();
                     return;
                 }
                 Some((deadline, Due::GoAway)) if deadline <= Instant::now() => {

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::time::Instant;
 
-use crate::serve::answer::Answer;
+use crate::serve::answer::{Answer, AnswerBody};
 use crate::serve::app::Limits;
+use crate::serve::sse::Flow;
 
 /// The requests of one connection.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ struct State {
     /// Answers that are not taken yet, by number, with the time since when.
     answers: Vec<(u64, Instant)>,
     given: u64,
+    /// Streams of events.
+    flows: Vec<Flow>,
     /// Since when there is neither.
     idle_since: Instant,
     /// There was a request.
@@ -42,6 +45,7 @@ impl Streams {
             working: 0,
             answers: Vec::new(),
             given: 0,
+            flows: Vec::new(),
             idle_since: accepted,
             begun: false,
         }))
@@ -55,9 +59,15 @@ impl Streams {
         Busy(Arc::clone(self), None)
     }
 
-    /// The answer, which counts as waiting until its last byte is handed on or thrown away.
-    pub(super) async fn give(self: &Arc<Self>, answer: Answer) -> Answer {
+    /// The answer, which counts as waiting until its last byte is handed on or thrown away; of a
+    /// stream of events this goes for each piece.
+    pub(super) async fn give(self: &Arc<Self>, mut answer: Answer) -> Answer {
         if answer.body().is_end_stream() {
+            return answer;
+        }
+        if let AnswerBody::Events(stream) = answer.body_mut() {
+            stream.hold(Box::new(self.begin()));
+            self.state().flows.push(stream.flow());
             return answer;
         }
         let (head, body) = answer.into_parts();
@@ -73,13 +83,16 @@ impl Streams {
             bytes: body.to_bytes(),
             _busy: Busy(Arc::clone(self), Some(number)),
         });
-        Answer::from_parts(head, Full::new(waiting))
+        Answer::from_parts(head, AnswerBody::whole(waiting))
     }
 
     /// What is to happen if nothing else does, and when.
     pub(super) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
-        let state = self.state();
-        let oldest = state.answers.iter().map(|(_, since)| *since).min();
+        let mut state = self.state();
+        state.flows.retain(Flow::is_in_use);
+        let waiting = state.flows.iter().filter_map(Flow::waits_since);
+        let answers = state.answers.iter().map(|(_, since)| *since);
+        let oldest = answers.chain(waiting).min();
         if let Some(since) = oldest {
             return Some((since + limits.answer_timeout, Due::Drop));
         }
@@ -88,6 +101,11 @@ impl Streams {
             (0, true) => Some((state.idle_since + limits.pong_timeout, Due::GoAway)),
             _ => None,
         }
+    }
+
+    /// The connection is cut off, since the client does not do its part.
+    pub(super) fn give_up(&self) {
+        self.state().flows.iter().for_each(Flow::give_up);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,6 +157,7 @@ mod tests {
         body_timeout: Duration::ZERO,
         head_timeout: Duration::from_secs(1),
         answer_timeout: Duration::from_secs(10),
+        piece_bytes: 0,
         ping_interval: Duration::from_secs(50),
         pong_timeout: Duration::from_secs(100),
     };

@@ -14,28 +14,28 @@ type Definition = (&'static str, &'static str, Option<&'static str>);
 
 const CONNECTED: Definition = (
     "stoat_ws_connected_clients",
-    "WebSocket connections now.",
+    "WebSocket and SSE connections now.",
     None,
 );
 const SLOW: Definition = (
     "stoat_ws_slow_clients",
-    "Connections that take no bytes although there is something to send.",
+    "WebSockets that take no bytes although there is something to send.",
     None,
 );
 const RETAINED: Definition = ("stoat_ws_buffer_size", "Events retained for replay.", None);
 const CONNECTS: Definition = (
     "stoat_ws_connects_total",
-    "WebSocket handshakes answered with 101.",
+    "WebSocket and SSE connections accepted.",
     None,
 );
 const DISCONNECTS: Definition = (
     "stoat_ws_disconnects_total",
-    "WebSocket connections ended, by reason.",
+    "WebSocket and SSE connections ended, by reason.",
     Some("reason"),
 );
 const REJECTS: Definition = (
     "stoat_ws_rejected_handshakes_total",
-    "WebSocket handshakes refused, by reason.",
+    "WebSocket handshakes and SSE requests refused, by reason.",
     Some("reason"),
 );
 const GAPS: Definition = (

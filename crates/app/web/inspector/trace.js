@@ -1,0 +1,75 @@
+/** The view of one request: everything that it caused, with the time since its first event. */
+
+import { $, ask, instant, make, refusal, span, title } from "./dom.js";
+import { ofRequest } from "./events.js";
+import { select } from "./tabs.js";
+
+/** Pages of the history that are looked through. */
+const PAGES = 20;
+const PAGE = 1_000;
+/** The most events that are shown. */
+const SHOWN = 500;
+
+let shown = null;
+let found = new Map();
+
+/** Shows a request. */
+export async function show(id) {
+  select("trace");
+  $("trace-id").value = id;
+  shown = id;
+  found = new Map();
+  ofRequest(id).forEach(note);
+  draw();
+  $("trace-result").textContent = "Looking through the history.";
+  const complaint = await search(id);
+  if (shown === id) draw(complaint);
+}
+
+/** Adds an event, if it is of the request that is shown. */
+export function add(event) {
+  if (shown === null || event.correlation_id !== shown) return;
+  note(event);
+  draw();
+}
+
+export function begin() {
+  $("trace-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    show($("trace-id").value.trim());
+  });
+}
+
+function note(event) {
+  if (found.size < SHOWN) found.set(event.event_id, event);
+}
+
+/** Looks for more in what the server retains; gives what stood in the way. */
+async function search(id) {
+  let after = "";
+  for (let page = 0; page < PAGES; page += 1) {
+    const answer = await ask(`/api/v1/events?limit=${PAGE}&after=${encodeURIComponent(after)}`);
+    if (shown !== id) return null;
+    if (!answer.ok) return refusal(answer);
+    answer.body.events.filter((event) => event.correlation_id === id).forEach(note);
+    after = answer.body.next;
+    if (after === null) return null;
+  }
+  return `Only the oldest ${PAGES * PAGE} retained events were looked through.`;
+}
+
+function draw(complaint = null) {
+  const events = [...found.values()].sort((a, b) => instant(a.timestamp) - instant(b.timestamp));
+  const times = events.map((event) => instant(event.timestamp));
+  const [first, last] = [times[0], times.at(-1)];
+  const rows = events.map((event, at) => {
+    const offset = times[at] - first;
+    const bar = make("meter", { max: Math.max(last - first, 0.001), value: offset });
+    bar.setAttribute("aria-label", `${span(offset)} after the first`);
+    return make("li", {}, make("span", { className: "offset" }, `+${span(offset)}`), title(event), bar);
+  });
+  $("trace-events").replaceChildren(...rows);
+  const count = events.length === 1 ? "1 event" : `${events.length} events`;
+  const summary = events.length ? `${count} within ${span(last - first)}.` : "No event has this ID.";
+  $("trace-result").textContent = complaint ? `${summary} ${complaint}` : summary;
+}
