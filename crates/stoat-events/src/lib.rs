@@ -11,6 +11,8 @@ mod name;
 mod notice;
 mod payload;
 mod received;
+#[cfg(feature = "schema")]
+mod schema;
 mod scope;
 mod timestamp;
 mod topic;
@@ -29,6 +31,8 @@ pub use name::InvalidName;
 pub use notice::{Gap, GapReason, heartbeat};
 pub use payload::{InvalidPayload, Payload};
 pub use received::{DecodeError, ReceivedEvent};
+#[cfg(feature = "schema")]
+pub use schema::Catalog;
 pub use scope::Scope;
 pub use stoat_correlation::CorrelationId;
 pub use timestamp::{InvalidTimestamp, Timestamp};

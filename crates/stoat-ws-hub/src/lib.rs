@@ -9,6 +9,8 @@ mod handshake;
 mod heartbeat;
 mod manager;
 mod registry;
+#[cfg(feature = "schema")]
+mod schema;
 mod stats;
 mod subscribe;
 
@@ -19,6 +21,8 @@ pub use connection::{Held, TakeTcp, Taken};
 pub use handshake::{HandshakeError, RejectReason};
 pub use manager::{CURSOR_HEADER, ConnectionManager};
 pub use registry::{ConnectionId, ConnectionInfo};
+#[cfg(feature = "schema")]
+pub use schema::{asyncapi, query_schema};
 pub use stats::{Histogram, HubStats};
 pub use subscribe::{InvalidSubscription, Subscription};
 
