@@ -14,6 +14,7 @@ pub mod access;
 pub mod binary;
 pub mod checker;
 pub mod command;
+pub mod descriptions;
 pub mod disk;
 pub mod event;
 pub mod foreign;

@@ -9,6 +9,7 @@ mod tests;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 
+use crate::serve::Description;
 use crate::settings::Flags;
 
 pub use url::ServerUrl;
@@ -28,6 +29,8 @@ pub enum Command {
     Tail(Tail),
     /// Publish events.
     Publish(Publish),
+    /// Print a description of the server with these settings.
+    Schema(Description, Flags),
 }
 
 /// What `stoat tail` is asked for.

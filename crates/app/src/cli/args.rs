@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command as Clap};
 use serde_json::value::RawValue;
 
 use super::{Command, Input, Publish, ServerUrl, Since, Stop, Tail};
+use crate::serve::Description;
 use crate::settings::Flags;
 use crate::settings::text::{escape, shorten};
 
@@ -26,6 +28,7 @@ pub(super) fn command() -> Clap {
         .subcommand(Flags::declare(Clap::new("serve").about("Run the server (also without any command)")))
         .subcommand(tail())
         .subcommand(publish())
+        .subcommand(Flags::declare(schema()))
         .subcommand(Flags::declare(
             Clap::new("check-config").about("Print the effective settings as TOML, secrets masked, with their sources"),
         ));
@@ -50,6 +53,14 @@ pub(super) fn read(matches: &ArgMatches, variables: Variables<'_>) -> Result<Com
         Some(("check-config", inner)) => outer
             .merge(Flags::from_matches(inner))
             .map(Command::CheckConfig),
+        Some(("schema", inner)) => {
+            let wanted = inner.get_one::<Description>("what").copied();
+            let flags = outer.merge(Flags::from_matches(inner))?;
+            Ok(Command::Schema(
+                wanted.unwrap_or(Description::Event),
+                flags,
+            ))
+        }
         Some((name, _)) if !outer.is_empty() => Err(format!(
             "the settings before `{name}` are those of the server, and have no meaning for it"
         )),
@@ -150,6 +161,21 @@ fn publish() -> Clap {
                 .long("idempotency-key")
                 .value_name("KEY")
                 .help("A repeat with the same key publishes nothing"),
+        )
+}
+
+fn schema() -> Clap {
+    let known = Description::ALL.map(|known| PossibleValue::new(known.as_str()).help(known.about()));
+    Clap::new("schema")
+        .about("Print a machine-readable description of events and routes, as a server with these settings gives it")
+        .arg(
+            Arg::new("what")
+                .value_name("WHAT")
+                .help("Which description [default: event]")
+                .value_parser(PossibleValuesParser::new(known).try_map(|name| {
+                    let mut all = Description::ALL.into_iter();
+                    all.find(|known| known.as_str() == name).ok_or("unknown")
+                })),
         )
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::{StatusCode, Uri};
+use serde_json::{Value, json};
 use stoat_events::{
     EventId, EventLog, Filter, InvalidFilter, LogEntry, ReadLimit, ReadStatus, Resume, Scope,
 };
@@ -79,6 +80,25 @@ impl Query {
         self.filter = self.filter.within(scope.clone());
         self
     }
+}
+
+/// The parameters that a [`Query`] is read from, as the properties of one JSON Schema.
+pub(super) fn query_schema() -> Value {
+    let mut schema = stoat_ws_hub::query_schema();
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.remove("last_event_id");
+    }
+    schema["properties"]["after"] = json!({
+        "description": "Only events after this one; absent, empty or `earliest`: from the oldest.",
+        "type": "string",
+    });
+    schema["properties"]["limit"] = json!({
+        "description": format!("The most events of a page; more than {MAX_LIMIT} counts as that."),
+        "type": "integer",
+        "minimum": 1,
+        "default": DEFAULT_LIMIT,
+    });
+    schema
 }
 
 fn parse_limit(text: &str) -> Result<usize, Problem> {

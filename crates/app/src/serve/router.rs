@@ -14,6 +14,7 @@ use super::app::App;
 use super::auth::Access;
 use super::body::RequestBody;
 use super::connection::{HEAD_BYTES, refusal};
+use super::describe::Description;
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::{connections, history, publish};
@@ -95,7 +96,7 @@ fn head_too_large() -> Problem {
 
 /// What is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Route {
+pub(super) enum Route {
     WebSocket,
     Events,
     Connections,
@@ -104,30 +105,39 @@ enum Route {
     Live,
     Ready,
     Metrics,
+    Described(Description),
 }
 
 impl Route {
+    /// Every route: what is not here is not found, and what is here is described.
+    pub(super) const ALL: &[Self] = &[
+        Self::WebSocket,
+        Self::Events,
+        Self::Connections,
+        Self::Connection(String::new()),
+        Self::Live,
+        Self::Ready,
+        Self::Metrics,
+        Self::Described(Description::AsyncApi),
+        Self::Described(Description::OpenApi),
+        Self::Described(Description::Event),
+        Self::Described(Description::TypeScript),
+    ];
+
     /// Paths are compared exactly: case, slashes and escapes count.
     fn find(path: &str) -> Option<Self> {
-        Some(match path {
-            "/ws" => Self::WebSocket,
-            "/api/v1/events" => Self::Events,
-            "/api/v1/connections" => Self::Connections,
-            "/health/live" => Self::Live,
-            "/health/ready" => Self::Ready,
-            "/metrics" => Self::Metrics,
-            _ => {
-                let id = path.strip_prefix("/api/v1/connections/")?;
-                if id.is_empty() || id.contains('/') {
-                    return None;
-                }
-                Self::Connection(id.to_owned())
-            }
-        })
+        let named = Self::ALL.iter().find(|route| route.name() == path);
+        if let Some(route) = named
+            && !matches!(route, Self::Connection(_))
+        {
+            return Some(route.clone());
+        }
+        let id = path.strip_prefix("/api/v1/connections/")?;
+        (!id.is_empty() && !id.contains('/')).then(|| Self::Connection(id.to_owned()))
     }
 
-    /// The name in metrics and log lines.
-    fn name(&self) -> &'static str {
+    /// The name in metrics, log lines and descriptions.
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::WebSocket => "/ws",
             Self::Events => "/api/v1/events",
@@ -136,28 +146,34 @@ impl Route {
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
+            Self::Described(Description::AsyncApi) => "/asyncapi.json",
+            Self::Described(Description::OpenApi) => "/openapi.json",
+            Self::Described(Description::Event) => "/schemas/event.json",
+            Self::Described(Description::TypeScript) => "/schemas/event.ts",
         }
     }
 
     /// The right that a request needs where there are tokens.
-    fn needs(&self, method: &Method) -> Option<Right> {
+    pub(super) fn needs(&self, method: &Method) -> Option<Right> {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
             Self::WebSocket => Some(Right::Subscribe),
             Self::Events if *method == Method::POST => Some(Right::Publish),
             Self::Events => reads.then_some(Right::Subscribe),
             Self::Connections | Self::Connection(_) | Self::Metrics => Some(Right::Admin),
-            Self::Live | Self::Ready => None,
+            Self::Live | Self::Ready | Self::Described(_) => None,
         }
     }
 
     /// The methods, as `Allow` names them.
-    fn allowed(&self) -> &'static str {
+    pub(super) fn allowed(&self) -> &'static str {
         match self {
             Self::WebSocket => "GET",
             Self::Events => "GET, HEAD, POST",
             Self::Connection(_) => "DELETE",
-            Self::Connections | Self::Live | Self::Ready | Self::Metrics => "GET, HEAD",
+            Self::Connections | Self::Live | Self::Ready | Self::Metrics | Self::Described(_) => {
+                "GET, HEAD"
+            }
         }
     }
 }
@@ -204,6 +220,7 @@ async fn serve(
         Route::Live if reads => app.health.live(),
         Route::Ready if reads => app.health.ready(),
         Route::Metrics if reads => metrics(app).await,
+        Route::Described(wanted) if reads => Ok(app.descriptions.to_answer(wanted)),
         route => Err(Problem::new(
             METHOD_NOT_ALLOWED,
             format!("allowed here: {}", route.allowed()),
@@ -279,7 +296,9 @@ mod tests {
             ("/api/v1/connections/7", Some("/api/v1/connections/{id}")),
             ("/api/v1/connections/x%2F", Some("/api/v1/connections/{id}")),
             ("/api/v1/connections/7/8", None),
+            ("/api/v1/connections/{id}", Some("/api/v1/connections/{id}")),
             ("/api/v1/events", Some("/api/v1/events")),
+            ("/schemas/event.json", Some("/schemas/event.json")),
         ] {
             assert_eq!(Route::find(path).map(|route| route.name()), name, "{path}");
         }

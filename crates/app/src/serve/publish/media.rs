@@ -4,7 +4,7 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 /// A form of body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in crate::serve) enum Format {
     /// `application/json`: one object, or an array of them.
     Json,
     /// `application/x-ndjson`: one object a line.
@@ -12,6 +12,9 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// Every form.
+    pub(in crate::serve) const ALL: [Self; 2] = [Self::Json, Self::Ndjson];
+
     /// Reads `Content-Type`. Nothing where it is missing, given twice, of another type, or names
     /// a character set other than UTF-8; parameters other than `charset` are not looked at.
     pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
@@ -27,13 +30,13 @@ impl Format {
             !name.trim().eq_ignore_ascii_case("charset")
                 || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
         });
-        [Self::Json, Self::Ndjson]
+        Self::ALL
             .into_iter()
             .find(|format| utf8 && essence.eq_ignore_ascii_case(format.essence()))
     }
 
     /// The type without parameters.
-    pub(super) fn essence(self) -> &'static str {
+    pub(in crate::serve) fn essence(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",

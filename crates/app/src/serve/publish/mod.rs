@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, request};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use stoat_events::{
@@ -30,7 +31,7 @@ use super::problem::{
     UNSUPPORTED_MEDIA_TYPE,
 };
 use super::rate::{Key, Over, Rate};
-use media::Format;
+pub(super) use media::Format;
 use parse::{Parsed, Shape};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -214,26 +215,33 @@ fn seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-fn answer(appended: &Appended, shape: Shape) -> Outcome {
-    #[derive(Serialize)]
-    struct Published<'a> {
-        event_id: EventId,
-        timestamp: Timestamp,
-        correlation_id: Option<&'a CorrelationId>,
-    }
-    impl<'a> From<&'a Receipt> for Published<'a> {
-        fn from(receipt: &'a Receipt) -> Self {
-            Self {
-                event_id: receipt.event_id,
-                timestamp: receipt.timestamp,
-                correlation_id: receipt.correlation_id.as_ref(),
-            }
+/// What became of one event that was published.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Published<'a> {
+    event_id: EventId,
+    timestamp: Timestamp,
+    #[schemars(with = "Option<String>")]
+    correlation_id: Option<&'a CorrelationId>,
+}
+
+impl<'a> From<&'a Receipt> for Published<'a> {
+    fn from(receipt: &'a Receipt) -> Self {
+        Self {
+            event_id: receipt.event_id,
+            timestamp: receipt.timestamp,
+            correlation_id: receipt.correlation_id.as_ref(),
         }
     }
-    #[derive(Serialize)]
-    struct Many<'a> {
-        events: Vec<Published<'a>>,
-    }
+}
+
+/// What became of a list of events that was published, in its order.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PublishedList")]
+pub(super) struct Many<'a> {
+    events: Vec<Published<'a>>,
+}
+
+fn answer(appended: &Appended, shape: Shape) -> Outcome {
     let mut answer = match (shape, &*appended.receipts) {
         (Shape::One, [receipt]) => json(StatusCode::CREATED, &Published::from(receipt)),
         (_, receipts) => json(
