@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod cloud_event;
 mod encoded;
 mod event;
 mod event_type;
@@ -17,6 +18,7 @@ mod scope;
 mod timestamp;
 mod topic;
 
+pub use cloud_event::{CloudEvent, Format, InvalidFormat};
 pub use encoded::EncodedEvent;
 pub use event::{Event, EventBuilder, TypedEvent, build_event};
 pub use event_type::{CustomType, EventType};

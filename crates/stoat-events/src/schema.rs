@@ -117,6 +117,31 @@ impl Catalog {
         schema
     }
 
+    /// The schema of one event as [`CloudEvent`](crate::CloudEvent).
+    pub fn cloud_event_schema() -> Value {
+        let mut envelope = envelope(json!({ "type": "object" }));
+        let mut take = |key: &str| envelope["properties"][key].take();
+        let mut correlation_id = take("correlation_id");
+        correlation_id["type"] = json!("string");
+        json!({
+            "title": "CloudEvent",
+            "description": "The same event as a CloudEvent 1.0.",
+            "type": "object",
+            "properties": {
+                "specversion": { "const": "1.0" },
+                "id": take("event_id"),
+                "source": { "type": "string", "pattern": "^urn:stoat:" },
+                "type": take("type"),
+                "time": take("timestamp"),
+                "subject": take("topic"),
+                "correlationid": correlation_id,
+                "datacontenttype": { "const": "application/json" },
+                "data": take("payload"),
+            },
+            "required": ["specversion", "id", "source", "type", "time", "datacontenttype", "data"],
+        })
+    }
+
     /// The schema of events of one type, around a payload of [`definitions`](Self::definitions)
     /// with the same `prefix`.
     pub fn event_schema(&self, event_type: &str, prefix: &str) -> Value {

@@ -177,6 +177,7 @@ impl ConnectionManager {
             take_tcp: request.extensions_mut().remove(),
             held: request.extensions_mut().remove(),
             until: admission.until,
+            format: subscription.format,
         };
         // Only for its lines in the log; a connection may live for days.
         let request = if tracing::enabled!(tracing::Level::DEBUG) {

@@ -1,7 +1,7 @@
 //! The WebSocket channel as AsyncAPI.
 
 use serde_json::{Map, Value, json};
-use stoat_events::{Catalog, EventType, Filter, TopicPattern};
+use stoat_events::{Catalog, EventType, Filter, Format, TopicPattern};
 
 /// What references to schemas begin with.
 const SCHEMAS: &str = "#/components/schemas/";
@@ -35,6 +35,12 @@ pub fn asyncapi(catalog: &Catalog, title: &str, version: &str, path: &str) -> Va
         .map(|(name, payload)| (name.to_owned(), json!({ "name": name, "payload": payload })))
         .collect();
     messages.insert("Other".to_owned(), other);
+    let cloud = json!({
+        "title": "any event, where `format=cloudevents` is asked for",
+        "contentType": "application/cloudevents+json",
+        "payload": Catalog::cloud_event_schema(),
+    });
+    messages.insert("CloudEvent".to_owned(), cloud);
     let sent: Vec<String> = messages.keys().cloned().collect();
     for name in ["Subscribe", "Ping", "Pong"] {
         let payload = json!({ "$ref": format!("{SCHEMAS}{name}") });
@@ -100,6 +106,12 @@ pub fn query_schema() -> Value {
                 "Only events of these topics, separated by commas; `x.*`: all below `x`; `*`: all, those without a topic too.",
                 TopicPattern::MAX_LEN,
             ),
+            "format": {
+                "description": "The form of the events: as they are, or as CloudEvents 1.0.",
+                "type": "string",
+                "enum": Format::ALL.map(Format::as_str),
+                "default": Format::default().as_str(),
+            },
         },
     })
 }
