@@ -8,6 +8,7 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import Ajv from "ajv";
 import Ajv2020 from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
+import { CloudEvent } from "cloudevents";
 
 const what = process.argv[2];
 const input = JSON.parse(readFileSync(0, "utf8"));
@@ -22,6 +23,18 @@ function events({ schema, events }) {
   const validate = strict.compile(schema);
   for (const event of events) {
     if (!validate(event)) faults.push(`${JSON.stringify(event)}: ${told(validate)}`);
+  }
+}
+
+// Texts, as a reader with the official library takes them.
+function cloudevents({ texts }) {
+  for (const text of texts) {
+    try {
+      const event = new CloudEvent(JSON.parse(text), true);
+      if (typeof event.data !== "object") faults.push(`${text}: data is ${typeof event.data}`);
+    } catch (error) {
+      faults.push(`${text}: ${error}`);
+    }
   }
 }
 
@@ -78,5 +91,5 @@ function exchanges({ openapi, exchanges }) {
   }
 }
 
-await { events, openapi, asyncapi, exchanges }[what](input);
+await { events, cloudevents, openapi, asyncapi, exchanges }[what](input);
 process.stdout.write(JSON.stringify(faults));

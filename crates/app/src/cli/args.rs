@@ -56,10 +56,7 @@ pub(super) fn read(matches: &ArgMatches, variables: Variables<'_>) -> Result<Com
         Some(("schema", inner)) => {
             let wanted = inner.get_one::<Description>("what").copied();
             let flags = outer.merge(Flags::from_matches(inner))?;
-            Ok(Command::Schema(
-                wanted.unwrap_or(Description::Event),
-                flags,
-            ))
+            Ok(Command::Schema(wanted.unwrap_or(Description::Event), flags))
         }
         Some((name, _)) if !outer.is_empty() => Err(format!(
             "the settings before `{name}` are those of the server, and have no meaning for it"
@@ -165,7 +162,8 @@ fn publish() -> Clap {
 }
 
 fn schema() -> Clap {
-    let known = Description::ALL.map(|known| PossibleValue::new(known.as_str()).help(known.about()));
+    let known =
+        Description::ALL.map(|known| PossibleValue::new(known.as_str()).help(known.about()));
     Clap::new("schema")
         .about("Print a machine-readable description of events and routes, as a server with these settings gives it")
         .arg(

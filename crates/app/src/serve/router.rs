@@ -254,7 +254,7 @@ fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access)
 async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
     let query = history::Query::from_uri(&head.uri)?.within(&access.scope);
     let page = history::page(&**app.hub.log(), &query).await;
-    let mut answer = page.to_answer();
+    let mut answer = page.to_answer(query.format());
     let cursor = page
         .cursor()
         .and_then(|id| HeaderValue::try_from(id.to_string()).ok());

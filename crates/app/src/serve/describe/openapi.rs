@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use stoat_correlation::CorrelationId;
 use stoat_events::{Catalog, EventId};
 
-use super::operations::{Operation, operation};
+use super::operations::{Operation, new_cloud_event, operation};
 use crate::serve::problem::{HEAD_TIMEOUT, INTERNAL, Kind, Wire};
 use crate::serve::router::Route;
 use crate::settings::Settings;
@@ -37,7 +37,13 @@ pub(super) fn document(settings: &Settings, catalog: &Catalog) -> Value {
         .collect();
     let mut schemas = generator.take_definitions(true);
     schemas.extend(catalog.definitions(SCHEMAS));
-    schemas.insert("Event".to_owned(), catalog.any_event_schema(SCHEMAS));
+    for (name, schema) in [
+        ("Event", catalog.any_event_schema(SCHEMAS)),
+        ("CloudEvent", Catalog::cloud_event_schema()),
+        ("NewCloudEvent", new_cloud_event()),
+    ] {
+        schemas.insert(name.to_owned(), schema);
+    }
     json!({
         "openapi": "3.1.0",
         "info": {

@@ -131,12 +131,20 @@ fn web_socket() -> Operation {
 fn publish(settings: &Settings, generator: &mut SchemaGenerator) -> Operation {
     let one = new_event();
     let batch = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": MAX_BATCH });
+    let cloud = json!({ "$ref": format!("{SCHEMAS}NewCloudEvent") });
     let content = |format: Format| {
         let schema = match format {
             Format::Json => json!({ "oneOf": [one, batch] }),
             Format::Ndjson => json!({
                 "description": "One event a line.",
                 "type": "string",
+            }),
+            Format::CloudEvent => cloud.clone(),
+            Format::CloudEvents => json!({
+                "type": "array",
+                "items": cloud,
+                "minItems": 1,
+                "maxItems": MAX_BATCH,
             }),
         };
         (format.essence().to_owned(), json!({ "schema": schema }))
@@ -218,11 +226,35 @@ fn new_event() -> Value {
     })
 }
 
+/// A CloudEvent that is published.
+pub(super) fn new_cloud_event() -> Value {
+    let text = json!({ "type": "string", "minLength": 1 });
+    json!({
+        "description": "Extensions other than `correlationid`, and `dataschema`, are left behind.",
+        "type": "object",
+        "properties": {
+            "specversion": { "const": "1.0" },
+            "id": text,
+            "source": { "type": "string", "format": "uri-reference", "minLength": 1 },
+            "type": { "type": "string", "maxLength": EventType::MAX_LEN },
+            "time": { "type": ["string", "null"], "format": "date-time" },
+            "subject": { "description": "The topic.", "type": ["string", "null"], "maxLength": Topic::MAX_LEN },
+            "correlationid": { "type": ["string", "null"], "maxLength": CorrelationId::MAX_LEN },
+            "datacontenttype": { "description": "JSON, or absent.", "type": ["string", "null"] },
+            "data": { "description": "The payload.", "type": ["object", "null"] },
+        },
+        "required": ["specversion", "id", "source", "type"],
+    })
+}
+
 fn retained() -> Operation {
     let page = json!({
         "type": "object",
         "properties": {
-            "events": { "type": "array", "items": { "$ref": format!("{SCHEMAS}Event") } },
+            "events": { "type": "array", "items": { "anyOf": [
+                { "$ref": format!("{SCHEMAS}Event") },
+                { "$ref": format!("{SCHEMAS}CloudEvent") },
+            ] } },
             "next": {
                 "description": "What to pass as `after` for the next page; null where this one reached the end.",
                 "type": ["string", "null"],

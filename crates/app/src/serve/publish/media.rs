@@ -9,11 +9,24 @@ pub(in crate::serve) enum Format {
     Json,
     /// `application/x-ndjson`: one object a line.
     Ndjson,
+    /// `application/cloudevents+json`: one CloudEvent.
+    CloudEvent,
+    /// `application/cloudevents-batch+json`: an array of CloudEvents.
+    CloudEvents,
 }
 
 impl Format {
     /// Every form.
-    pub(in crate::serve) const ALL: [Self; 2] = [Self::Json, Self::Ndjson];
+    pub(in crate::serve) const ALL: [Self; 4] = [
+        Self::Json,
+        Self::Ndjson,
+        Self::CloudEvent,
+        Self::CloudEvents,
+    ];
+
+    /// All of them as `Accept` names them.
+    pub(super) const LIST: &str = "application/json, application/x-ndjson, \
+         application/cloudevents+json, application/cloudevents-batch+json";
 
     /// Reads `Content-Type`. Nothing where it is missing, given twice, of another type, or names
     /// a character set other than UTF-8; parameters other than `charset` are not looked at.
@@ -40,6 +53,8 @@ impl Format {
         match self {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
+            Self::CloudEvent => "application/cloudevents+json",
+            Self::CloudEvents => "application/cloudevents-batch+json",
         }
     }
 }
@@ -57,6 +72,11 @@ mod tests {
     }
 
     #[test]
+    fn the_list_is_complete() {
+        assert_eq!(Format::LIST, Format::ALL.map(Format::essence).join(", "));
+    }
+
+    #[test]
     fn types_and_character_sets() {
         for (value, expected) in [
             ("application/json", Some(Format::Json)),
@@ -64,6 +84,14 @@ mod tests {
             ("application/json;charset=\"utf-8\"", Some(Format::Json)),
             ("application/json; profile=x", Some(Format::Json)),
             ("application/x-ndjson", Some(Format::Ndjson)),
+            (
+                "application/cloudevents+json; charset=utf-8",
+                Some(Format::CloudEvent),
+            ),
+            (
+                "application/cloudevents-batch+json",
+                Some(Format::CloudEvents),
+            ),
             ("application/json; charset=latin1", None),
             ("application/json; charset", None),
             ("application/jsonx", None),

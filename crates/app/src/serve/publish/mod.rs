@@ -1,11 +1,13 @@
 //! `POST /api/v1/events`: from a request to events in the log.
 
+mod cloud;
 mod media;
 mod parse;
 
 #[cfg(test)]
 mod parse_tests;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -66,13 +68,22 @@ pub(super) async fn publish(
         () = pass.cut() => return Err(draining().close()),
         bytes = body.read(app.limits.max_body, deadline) => bytes?,
     };
-    let Parsed { events, shape } = parse::parse(format, &bytes, Timestamp::now())?;
+    let Parsed {
+        events,
+        shape,
+        names,
+    } = parse::parse(format, &bytes, Timestamp::now())?;
     check_topics(&events, &access.scope, shape)?;
     if let Some(rate) = &app.rate {
         let over = |over| over_rate(rate, events.len(), over);
         rate.take(&publisher, events.len(), now()).map_err(over)?;
     }
     let owner = access.owner.as_deref().unwrap_or_default();
+    let is_named = key.is_none() && !names.is_empty();
+    let key = match is_named {
+        true => Some(KeyText::of_names(&names)),
+        false => key,
+    };
     let idempotency_key = key
         .map(|key| key.sealed(owner, format, &bytes))
         .transpose()?;
@@ -82,7 +93,14 @@ pub(super) async fn publish(
         idempotency_key,
     };
 
-    let appended = app.hub.broadcast(batch).await.map_err(refused)?;
+    let appended = app.hub.broadcast(batch).await;
+    let appended = appended.map_err(|error| match error {
+        AppendError::KeyReused if is_named => Problem::new(
+            IDEMPOTENCY_KEY_REUSED,
+            "an event of this `source` and `id` was published with other content",
+        ),
+        error => refused(error),
+    })?;
     if !appended.replayed {
         for event_type in &types {
             app.metrics.published(event_type.as_str());
@@ -106,18 +124,15 @@ fn check_headers(headers: &HeaderMap) -> Result<Format, Problem> {
     Format::from_headers(headers).ok_or_else(|| {
         Problem::new(
             UNSUPPORTED_MEDIA_TYPE,
-            "`Content-Type` must be application/json or application/x-ndjson, in UTF-8",
+            format!("`Content-Type` must be one of {}, in UTF-8", Format::LIST),
         )
         .field("content-type")
-        .header(
-            ACCEPT,
-            HeaderValue::from_static("application/json, application/x-ndjson"),
-        )
+        .header(ACCEPT, HeaderValue::from_static(Format::LIST))
     })
 }
 
 /// The value of `Idempotency-Key`, not yet tied to the content.
-struct KeyText<'a>(&'a str);
+struct KeyText<'a>(Cow<'a, str>);
 
 impl<'a> KeyText<'a> {
     fn from_headers(headers: &'a HeaderMap) -> Result<Option<Self>, Problem> {
@@ -130,9 +145,16 @@ impl<'a> KeyText<'a> {
         }
         let key = value.to_str().unwrap_or_default();
         match IdempotencyKey::new("", key, [0; 32]) {
-            Ok(_) => Ok(Some(Self(key))),
+            Ok(_) => Ok(Some(Self(key.into()))),
             Err(error) => Err(invalid_key(&error.to_string())),
         }
+    }
+
+    /// The key of events that have names at their source: a repeat is then found without a header.
+    fn of_names(names: &[u8]) -> Self {
+        let digest = Sha256::digest(names);
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("cloudevents.{hex}").into())
     }
 
     fn sealed(self, owner: &str, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
@@ -140,7 +162,7 @@ impl<'a> KeyText<'a> {
             .chain_update(format.essence())
             .chain_update(b"\n")
             .chain_update(body);
-        IdempotencyKey::new(owner, self.0, content.finalize().into())
+        IdempotencyKey::new(owner, &self.0, content.finalize().into())
             .map_err(|error| invalid_key(&error.to_string()))
     }
 }
