@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Serve(flags)) => serve(&flags, environment),
         Ok(Command::Tail(tail)) => finish(client::tail(&tail)),
+        Ok(Command::Bench(bench)) => finish(client::bench(&bench)),
         Ok(Command::Publish(publish)) => finish(client::publish(&publish)),
         Ok(_) => fail("this command is not built yet"),
         Err(Stop::Usage(line)) => refuse(&line),
