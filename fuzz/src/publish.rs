@@ -9,9 +9,9 @@ pub fn publish(data: &[u8]) {
     let Some((first, body)) = data.split_first() else {
         return;
     };
-    let ndjson = first & 1 == 1;
+    let format = first % 4;
     let now = Timestamp::from_unix_micros(1_700_000_000_000_000);
-    let (events, is_one) = match read(ndjson, body, now) {
+    let (events, is_one) = match read(format, body, now) {
         Ok(read) => read,
         Err(status) => {
             assert!([400, 413, 422].contains(&status), "{status}");
@@ -19,11 +19,14 @@ pub fn publish(data: &[u8]) {
         }
     };
     assert!((1..=MAX_BATCH).contains(&events.len()));
-    assert!(!is_one || (events.len() == 1 && !ndjson));
+    // JSON and a CloudEvent; the others are lists.
+    assert!(!is_one || (events.len() == 1 && format % 2 == 0));
     for (event, sequence) in events.into_iter().zip(1..) {
         assert!(!event.event_type().is_reserved());
         let id = EventId::new(Epoch::from_u64(7), sequence);
         let (event_type, payload) = (event.event_type().clone(), event.payload_json().to_owned());
+        let timestamp = event.timestamp();
+        assert!(timestamp == now || format >= 2);
         let (topic, correlation_id) = (event.topic().cloned(), event.correlation_id().cloned());
         let len = event.encoded_len(id);
         let encoded = event.encode(id);
@@ -37,7 +40,7 @@ pub fn publish(data: &[u8]) {
             (decoded.topic, decoded.correlation_id),
             (topic, correlation_id)
         );
-        assert_eq!((decoded.timestamp, decoded.event_id), (now, id.to_string()));
+        assert_eq!((decoded.timestamp, decoded.event_id), (timestamp, id.to_string()));
 
         // Published again, it is the same.
         let mut again = format!(r#"{{"type":"{event_type}","payload":{payload}"#);
@@ -46,7 +49,7 @@ pub fn publish(data: &[u8]) {
         }
         again.push('}');
         let raw: &RawValue = serde_json::from_str(&again).expect("JSON");
-        let (events, _) = read(false, raw.get().as_bytes(), now).expect("valid");
+        let (events, _) = read(0, raw.get().as_bytes(), now).expect("valid");
         assert_eq!(events[0].payload_json(), payload);
     }
 }

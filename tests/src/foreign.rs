@@ -170,6 +170,7 @@ impl Foreign {
     }
 }
 
-fn clients() -> PathBuf {
+/// The folder of the programs on Node and Python.
+pub(crate) fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }

@@ -15,6 +15,7 @@ pub mod binary;
 pub mod browser;
 pub mod checker;
 pub mod command;
+pub mod descriptions;
 pub mod disk;
 pub mod event;
 pub mod foreign;

@@ -1,6 +1,7 @@
 //! The command line: what is asked of the program, read and checked.
 
 mod args;
+mod documents;
 mod url;
 
 #[cfg(test)]
@@ -8,7 +9,9 @@ mod tests;
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 
+use crate::serve::Description;
 use crate::settings::Flags;
 
 pub use url::ServerUrl;
@@ -28,6 +31,10 @@ pub enum Command {
     Tail(Tail),
     /// Publish events.
     Publish(Publish),
+    /// Measure a running server.
+    Bench(Bench),
+    /// Print a description of the server with these settings.
+    Schema(Description, Flags),
 }
 
 /// What `stoat tail` is asked for.
@@ -44,6 +51,55 @@ pub struct Tail {
     pub since: Option<Since>,
     /// Exit after so many events; nothing means never.
     pub count: Option<NonZeroU64>,
+    /// The file that keeps the position over restarts; what it says wins over `since`.
+    pub state: Option<PathBuf>,
+    /// Whether events are printed in colours.
+    pub colour: Colour,
+}
+
+impl Tail {
+    /// Follows what is new on one topic.
+    pub(crate) fn on_topic(url: ServerUrl, topic: &str) -> Self {
+        Self {
+            url,
+            types: None,
+            topics: Some(vec![topic.to_owned()]),
+            since: None,
+            count: None,
+            state: None,
+            colour: Colour::Never,
+        }
+    }
+}
+
+/// When to print in colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What `stoat bench` is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bench {
+    /// The server.
+    pub url: ServerUrl,
+    /// How many clients follow.
+    pub clients: u32,
+    /// Events a second.
+    pub rate: u32,
+    /// For how many seconds events are published.
+    pub seconds: u32,
+    /// Bytes of filler in each payload.
+    pub size: u32,
+    /// Whether the progress is shown wherever standard error leads.
+    pub progress: bool,
 }
 
 /// Where a stream of events begins.
@@ -75,6 +131,8 @@ pub struct Publish {
     pub input: Input,
     /// Value of the `Idempotency-Key` header: 1 to 128 visible ASCII characters.
     pub idempotency_key: Option<String>,
+    /// Whether the progress of `-` is shown wherever standard error leads.
+    pub progress: bool,
 }
 
 /// Where the events to publish come from.
@@ -117,6 +175,9 @@ pub fn parse(
     let matches = args::command()
         .try_get_matches_from(arguments)
         .map_err(args::stop)?;
+    if let Some(document) = documents::print(&matches, args::command()) {
+        return Err(document);
+    }
     let variable = |wanted: &str| {
         let found = environment.iter().find(|(name, _)| name == wanted);
         found.map(|(_, value)| value.as_str())

@@ -20,8 +20,15 @@ fn main() -> ExitCode {
     };
     match cli::parse(std::env::args_os(), &environment) {
         Ok(Command::CheckConfig(flags)) => check_config(&flags, environment),
+        Ok(Command::Schema(wanted, flags)) => {
+            match Settings::load(&flags, environment, read_file) {
+                Ok(loaded) => print(&wanted.write(&loaded.settings)),
+                Err(error) => refuse(&error.to_string()),
+            }
+        }
         Ok(Command::Serve(flags)) => serve(&flags, environment),
         Ok(Command::Tail(tail)) => finish(client::tail(&tail)),
+        Ok(Command::Bench(bench)) => finish(client::bench(&bench)),
         Ok(Command::Publish(publish)) => finish(client::publish(&publish)),
         Ok(_) => fail("this command is not built yet"),
         Err(Stop::Usage(line)) => refuse(&line),

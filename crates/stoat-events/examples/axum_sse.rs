@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
 use stoat_events::{
-    EventLog, EventType, Gap, GapReason, MemoryLog, ReadLimit, ReadStatus, Resume, Timestamp,
-    build_event, sse,
+    EventLog, EventType, Format, Gap, GapReason, MemoryLog, ReadLimit, ReadStatus, Resume,
+    Timestamp, build_event, sse,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -67,10 +67,8 @@ impl Reader {
         let (mut head, mut events, mut piece) = (self.log.head(), Vec::new(), Vec::new());
         loop {
             if let Some(gap) = self.gap.take() {
-                sse::write(
-                    &gap.encode(&self.log.bounds(), Timestamp::now()),
-                    &mut piece,
-                );
+                let gap = gap.encode(&self.log.bounds(), Timestamp::now());
+                sse::write(&gap, Format::Stoat, &mut piece);
             }
             match self.log.read(self.cursor, limit, &mut events) {
                 ReadStatus::Read | ReadStatus::Stored if events.is_empty() && piece.is_empty() => {
@@ -88,7 +86,7 @@ impl Reader {
         }
         for event in events {
             self.cursor = event.sequence();
-            sse::write(event.encoded(), &mut piece);
+            sse::write(event.encoded(), Format::Stoat, &mut piece);
         }
         Some(piece)
     }

@@ -8,6 +8,8 @@ use crate::{EventId, EventType, Topic};
 /// Room for the longest header of a server's frame, kept free in front of the JSON.
 pub(crate) const HEADER_ROOM: usize = 10;
 const TYPE_AT: usize = HEADER_ROOM + br#"{"type":""#.len();
+const PAYLOAD: &str = r#"","payload":"#;
+const CORRELATION_ID: &str = r#","correlation_id":"#;
 const TOPIC_TAIL: usize = br#""}"#.len();
 /// What stands between the ID and the topic.
 const TOPIC_HEAD: usize = br#"","topic":""#.len();
@@ -117,10 +119,37 @@ impl EncodedEvent {
         (self.topic_len > 0).then(|| self.text(start, self.topic_len))
     }
 
+    /// The parts that are not found by their lengths alone.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        const TIMESTAMP: &str = r#","timestamp":""#;
+        const EVENT_ID: &str = r#"","event_id":""#;
+        let json = self.json();
+        // What this type wrote has all of these, so nothing here is ever the default.
+        let text = std::str::from_utf8(json).unwrap_or_default();
+        let payload_at = TYPE_AT - HEADER_ROOM + usize::from(self.type_len) + PAYLOAD.len();
+        // Behind the payload, quotation marks inside of a text are escaped.
+        let (head, _) = text.rsplit_once(EVENT_ID).unwrap_or_default();
+        let (head, timestamp) = head.rsplit_once(TIMESTAMP).unwrap_or_default();
+        let (payload, correlation_id) = head.rsplit_once(CORRELATION_ID).unwrap_or_default();
+        Parts {
+            payload: payload.as_bytes().get(payload_at..).unwrap_or_default(),
+            correlation_id,
+            timestamp,
+        }
+    }
+
     fn text(&self, start: usize, len: u8) -> &str {
         // Names are ASCII, so this is never the default.
         std::str::from_utf8(&self.buffer[start..start + usize::from(len)]).unwrap_or_default()
     }
+}
+
+/// Parts of an event's JSON text.
+pub(crate) struct Parts<'a> {
+    pub(crate) payload: &'a [u8],
+    /// `null`, or a string with its quotation marks.
+    pub(crate) correlation_id: &'a str,
+    pub(crate) timestamp: &'a str,
 }
 
 impl fmt::Debug for EncodedEvent {
@@ -150,7 +179,7 @@ fn find_parts(json: &[u8]) -> Option<(u8, u8, usize)> {
 
 /// Writes the header of a final text frame right before the JSON; returns where
 /// it begins.
-fn write_text_frame_header(buffer: &mut [u8]) -> u8 {
+pub(crate) fn write_text_frame_header(buffer: &mut [u8]) -> u8 {
     const FIN_TEXT: u8 = 0x81;
     let len = buffer.len() - HEADER_ROOM;
     let mut header = [0u8; HEADER_ROOM];

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::name::{InvalidName, is_name};
-
-const RULE: &str = "[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*";
+use crate::name::{InvalidName, NAME_RULE, is_name};
 
 /// What kind of thing happened.
 ///
@@ -50,6 +48,16 @@ impl EventType {
     /// The longest name, in bytes.
     pub const MAX_LEN: usize = 64;
 
+    /// Every named type.
+    pub const NAMED: &[Self] = &[
+        Self::HealthStatus,
+        Self::ScanStarted,
+        Self::ScanCompleted,
+        Self::ProjectCreated,
+        Self::Heartbeat,
+        Self::Gap,
+    ];
+
     /// Parses a wire name.
     ///
     /// # Errors
@@ -57,16 +65,13 @@ impl EventType {
     /// `[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*` or is longer than
     /// [`MAX_LEN`](Self::MAX_LEN) bytes.
     pub fn parse(name: &str) -> Result<Self, InvalidName> {
-        Ok(match name {
-            "health_status" => Self::HealthStatus,
-            "scan_started" => Self::ScanStarted,
-            "scan_completed" => Self::ScanCompleted,
-            "project_created" => Self::ProjectCreated,
-            "heartbeat" => Self::Heartbeat,
-            "gap" => Self::Gap,
-            _ if Self::is_valid(name) => Self::Custom(CustomType(name.into())),
-            _ => return Err(InvalidName::new("type", RULE, Self::MAX_LEN, name)),
-        })
+        if let Some(named) = Self::NAMED.iter().find(|named| named.as_str() == name) {
+            Ok(named.clone())
+        } else if Self::is_valid(name) {
+            Ok(Self::Custom(CustomType(name.into())))
+        } else {
+            Err(InvalidName::new("type", NAME_RULE, Self::MAX_LEN, name))
+        }
     }
 
     /// Says whether `name` is a valid wire name.

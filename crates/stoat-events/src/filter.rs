@@ -23,6 +23,11 @@ use crate::{EventType, Scope, TopicPattern};
 /// # Ok::<(), stoat_events::InvalidFilter>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(description = "What a reader wants to see; null: everything.")
+)]
 pub struct Filter {
     types: Option<Box<[EventType]>>,
     topics: Option<Box<[TopicPattern]>>,

@@ -70,6 +70,9 @@ impl EventId {
     /// The longest text form, in bytes.
     pub const MAX_LEN: usize = 16 + 1 + 20;
 
+    /// The longest text of an ID of any log, to which a client must be open, in bytes.
+    pub const MAX_OPAQUE_LEN: usize = 64;
+
     /// The position `sequence` in the log of this epoch.
     pub const fn new(epoch: Epoch, sequence: u64) -> Self {
         Self { epoch, sequence }

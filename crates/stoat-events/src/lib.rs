@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod cloud_event;
 mod encoded;
 mod event;
 mod event_type;
@@ -11,11 +12,14 @@ mod name;
 mod notice;
 mod payload;
 mod received;
+#[cfg(feature = "schema")]
+mod schema;
 mod scope;
 pub mod sse;
 mod timestamp;
 mod topic;
 
+pub use cloud_event::{CloudEvent, Format, InvalidFormat};
 pub use encoded::EncodedEvent;
 pub use event::{Event, EventBuilder, TypedEvent, build_event};
 pub use event_type::{CustomType, EventType};
@@ -30,6 +34,8 @@ pub use name::InvalidName;
 pub use notice::{Gap, GapReason, heartbeat};
 pub use payload::{InvalidPayload, Payload};
 pub use received::{DecodeError, ReceivedEvent};
+#[cfg(feature = "schema")]
+pub use schema::Catalog;
 pub use scope::Scope;
 pub use stoat_correlation::CorrelationId;
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The grammar of names as a regular expression, not anchored.
+pub(crate) const NAME_RULE: &str = "[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*";
+
 /// Says whether `text` is `[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*` and at most
 /// `max_len` bytes long.
 ///

@@ -25,6 +25,7 @@ pub fn heartbeat(position: EventId, now: Timestamp) -> EncodedEvent {
 /// Why a reader cannot get some events any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum GapReason {
     /// The ID asked for was in this log, and has been evicted.
@@ -46,6 +47,20 @@ impl GapReason {
     }
 }
 
+/// The payload of a `gap`.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct GapPayload<'a> {
+    /// Why the events are gone.
+    reason: GapReason,
+    /// The position that was asked for or reached.
+    requested: Option<&'a str>,
+    /// The oldest event that is retained.
+    oldest: Option<EventId>,
+    /// The newest position there has been.
+    newest: Option<EventId>,
+}
+
 /// A hole in what one reader sees; sent to it in place of the events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
@@ -59,7 +74,7 @@ pub struct Gap {
 impl Gap {
     /// A gap for a reader that asked for `requested`, which may be any text.
     pub fn new(reason: GapReason, requested: &str) -> Self {
-        let plausible = (1..=64).contains(&requested.len())
+        let plausible = (1..=EventId::MAX_OPAQUE_LEN).contains(&requested.len())
             && requested.bytes().all(|byte| byte.is_ascii_graphic());
         Self {
             reason,
@@ -70,14 +85,7 @@ impl Gap {
     /// Builds the `gap` event. Its ID is the position just before the oldest
     /// event retained, from which it is safe to resume.
     pub fn encode(&self, bounds: &LogBounds, now: Timestamp) -> EncodedEvent {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            reason: GapReason,
-            requested: Option<&'a str>,
-            oldest: Option<EventId>,
-            newest: Option<EventId>,
-        }
-        let wire = Wire {
+        let wire = GapPayload {
             reason: self.reason,
             requested: self.requested.as_deref(),
             oldest: bounds.oldest(),

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::name::{InvalidName, is_name};
+use crate::name::{InvalidName, NAME_RULE, is_name};
 
-const TOPIC_RULE: &str = "[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*";
 const PATTERN_RULE: &str =
     "TOPIC, TOPIC.* or *, where TOPIC is [a-z][a-z0-9_]*([.][a-z][a-z0-9_]*)*,";
 
@@ -39,7 +38,7 @@ impl Topic {
         if is_name(text, Self::MAX_LEN) {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidName::new("topic", TOPIC_RULE, Self::MAX_LEN, text))
+            Err(InvalidName::new("topic", NAME_RULE, Self::MAX_LEN, text))
         }
     }
 

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use hyper::upgrade::Upgraded;
-use stoat_events::{Gap, HeadWatch};
+use stoat_events::{Format, Gap, HeadWatch};
 
 pub(crate) use batch::Batch;
 pub(crate) use line::{Line, SharedBeat, serve};
@@ -57,6 +57,8 @@ pub(crate) struct Beginning {
     pub(crate) held: Option<Held>,
     /// When it ends at the latest.
     pub(crate) until: Option<Instant>,
+    /// In which form it gets events.
+    pub(crate) format: Format,
 }
 
 /// A connection that has its session.
@@ -77,9 +79,11 @@ pub(crate) fn start(upgraded: Upgraded, beginning: Beginning, hub: &Arc<Hub>) ->
         take_tcp,
         held,
         until,
+        format,
     } = beginning;
     let mut session = Session::new(Arc::clone(&member), gap, beat_seen, &hub.config, now());
     session.end_at(until);
+    session.set_format(format);
     let transport = Transport::new(upgraded, take_tcp, hub.config.max_unsent)?;
     Some(match transport {
         Transport::Tcp(stream, read_too_far) => {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 use stoat_events::{
-    EncodedEvent, Filter, Gap, GapReason, HeadWatch, LogEntry, ReadLimit, ReadStatus, Timestamp,
-    heartbeat,
+    EncodedEvent, Filter, Format, Gap, GapReason, HeadWatch, LogEntry, ReadLimit, ReadStatus,
+    Timestamp, heartbeat,
 };
 use tokio::time::sleep_until;
 
@@ -55,7 +55,7 @@ impl ConnectionManager {
     /// hub.broadcast(build_event(EventType::ScanStarted, &payload, None)?).await?;
     /// let batch = feed.next(16 << 10).await.ok_or("it has ended")?;
     /// let mut piece = Vec::new();
-    /// batch.events().for_each(|event| sse::write(event, &mut piece));
+    /// batch.events().for_each(|event| sse::write(event, feed.format(), &mut piece));
     /// // Once the client has taken the piece:
     /// batch.sent(piece.len());
     /// assert_eq!(hub.stats().delivered, 1);
@@ -75,6 +75,7 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
+            format,
         } = attached.inspect_err(|refused| {
             tracing::debug!(%peer, reason = refused.reason().as_str(), "feed refused");
             self.count_rejected(refused.reason());
@@ -83,6 +84,7 @@ impl ConnectionManager {
         tracing::debug!(connection = %member.id, "feed opened");
         Ok(Feed {
             filter: member.filter(),
+            format,
             cursor: member.cursor.load(Relaxed),
             member,
             presence: FeedPresence(Arc::new(Presence {
@@ -115,6 +117,7 @@ pub struct Feed {
     member: Arc<Member>,
     presence: FeedPresence,
     filter: Arc<Filter>,
+    format: Format,
     head: HeadWatch,
     beats: BeatWatch,
     beat_seen: u64,
@@ -206,6 +209,11 @@ impl Feed {
                 }
             }
         }
+    }
+
+    /// The form in which the client asked for its events.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// After how long the client is to come back, where a drain has ended the feed; another

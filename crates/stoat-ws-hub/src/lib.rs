@@ -10,6 +10,8 @@ mod handshake;
 mod heartbeat;
 mod manager;
 mod registry;
+#[cfg(feature = "schema")]
+mod schema;
 #[cfg(feature = "tower")]
 mod service;
 mod stats;
@@ -23,6 +25,8 @@ pub use feed::{Feed, FeedBatch, FeedPresence};
 pub use handshake::{HandshakeError, RejectReason};
 pub use manager::{CURSOR_HEADER, ConnectionManager};
 pub use registry::{ConnectionId, ConnectionInfo};
+#[cfg(feature = "schema")]
+pub use schema::{asyncapi, query_schema};
 #[cfg(feature = "tower")]
 pub use service::HubService;
 pub use stats::{Histogram, HubStats};

@@ -10,7 +10,8 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use stoat_correlation::CorrelationId;
 use stoat_events::{
-    AppendError, Appended, Batch, EventId, EventLog, Gap, HeadWatch, MemoryLog, Scope, Timestamp,
+    AppendError, Appended, Batch, EventId, EventLog, Format, Gap, HeadWatch, MemoryLog, Scope,
+    Timestamp,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
@@ -75,6 +76,7 @@ pub(crate) struct Attached {
     pub(crate) beats: BeatWatch,
     /// The number of the last beat before.
     pub(crate) beat_seen: u64,
+    pub(crate) format: Format,
 }
 
 impl ConnectionManager {
@@ -163,6 +165,7 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
+            format,
         } = attached;
         let member = Arc::clone(&membership.member);
         let beginning = Beginning {
@@ -174,6 +177,7 @@ impl ConnectionManager {
             take_tcp: request.extensions_mut().remove(),
             held: request.extensions_mut().remove(),
             until: admission.until,
+            format,
         };
         // Only for its lines in the log; a connection may live for days.
         let request = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -231,6 +235,7 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
+            format: subscription.format,
         })
     }
 

@@ -56,11 +56,15 @@ impl Serialize for ConnectionId {
 
 /// What is known of one connection; see [`ConnectionManager::list`](crate::ConnectionManager::list).
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(description = "One live connection."))]
 #[non_exhaustive]
 pub struct ConnectionInfo {
     /// Its name.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub id: ConnectionId,
     /// Where it comes from.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub remote_addr: SocketAddr,
     /// When its handshake was accepted.
     pub connected_since: Timestamp,

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::{HeaderMap, Uri};
-use stoat_events::{Filter, InvalidFilter, Resume};
+use stoat_events::{Filter, Format, InvalidFilter, InvalidFormat, Resume};
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Where a reader begins and what it wants to see, as the query parameters
-/// `last_event_id`, `types` and `topics` and the header `Last-Event-ID` say it.
+/// `last_event_id`, `types`, `topics` and `format` and the header `Last-Event-ID` say it.
 ///
 /// ```
 /// use stoat_events::Resume;
@@ -27,6 +27,8 @@ pub struct Subscription {
     pub resume: Resume,
     /// What to see.
     pub filter: Filter,
+    /// In which form to get it.
+    pub format: Format,
 }
 
 impl Subscription {
@@ -35,17 +37,19 @@ impl Subscription {
     /// are left to others.
     ///
     /// # Errors
-    /// [`InvalidSubscription`] names the parameter that is given twice or is no
-    /// list of names.
+    /// [`InvalidSubscription`] names the parameter that is given twice, is no
+    /// list of names, or no known format.
     pub fn from_request(uri: &Uri, headers: &HeaderMap) -> Result<Self, InvalidSubscription> {
         let mut last_event_id: Option<Cow<'_, str>> = None;
         let mut types: Option<Cow<'_, str>> = None;
         let mut topics: Option<Cow<'_, str>> = None;
+        let mut format: Option<Cow<'_, str>> = None;
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             let (field, slot) = match &*name {
                 "last_event_id" => ("last_event_id", &mut last_event_id),
                 "types" => ("types", &mut types),
                 "topics" => ("topics", &mut topics),
+                "format" => ("format", &mut format),
                 _ => continue,
             };
             if slot.replace(value).is_some() {
@@ -61,11 +65,16 @@ impl Subscription {
         Ok(Self {
             resume: Resume::parse(last_event_id.as_deref().unwrap_or_default()),
             filter: Filter::from_lists(types.as_deref(), topics.as_deref())?,
+            format: match format {
+                Some(name) => Format::parse(&name)
+                    .map_err(|error| InvalidSubscription(Cause::Format(error)))?,
+                None => Format::default(),
+            },
         })
     }
 }
 
-/// A query parameter was given twice or is no list of names.
+/// A query parameter was given twice, is no list of names, or no known format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSubscription(Cause);
 
@@ -73,6 +82,7 @@ pub struct InvalidSubscription(Cause);
 enum Cause {
     Twice(&'static str),
     Filter(InvalidFilter),
+    Format(InvalidFormat),
 }
 
 impl InvalidSubscription {
@@ -81,6 +91,7 @@ impl InvalidSubscription {
         match &self.0 {
             Cause::Twice(field) => field,
             Cause::Filter(filter) => filter.field(),
+            Cause::Format(_) => "format",
         }
     }
 }
@@ -96,6 +107,7 @@ impl fmt::Display for InvalidSubscription {
         match &self.0 {
             Cause::Twice(field) => write!(f, "the parameter `{field}` is given twice"),
             Cause::Filter(filter) => filter.fmt(f),
+            Cause::Format(format) => format.fmt(f),
         }
     }
 }
@@ -133,6 +145,20 @@ mod tests {
             Resume::After("a-1".into())
         );
         assert_eq!(resume("/ws", Some("earliest")), Resume::Earliest);
+    }
+
+    #[test]
+    fn a_format_is_one_that_is_known() {
+        let format = |uri| parse(uri, None).map(|subscription| subscription.format);
+        assert_eq!(format("/ws"), Ok(Format::Stoat));
+        assert_eq!(format("/ws?format=cloudevents"), Ok(Format::CloudEvents));
+        for uri in [
+            "/ws?format=xml",
+            "/ws?format=",
+            "/ws?format=stoat&format=stoat",
+        ] {
+            assert_eq!(format(uri).unwrap_err().field(), "format", "{uri}");
+        }
     }
 
     #[test]

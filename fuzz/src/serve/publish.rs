@@ -2,6 +2,8 @@
 
 use stoat_events::{Event, Timestamp};
 
+#[path = "../../../crates/app/src/serve/publish/cloud.rs"]
+mod cloud;
 #[path = "../../../crates/app/src/serve/publish/media.rs"]
 #[allow(dead_code, reason = "headers are not read here")]
 mod media;
@@ -11,12 +13,10 @@ mod parse;
 pub(crate) const MAX_BATCH: usize = 1000;
 
 /// The events of a body and whether it was a single object, or the status of the refusal.
-pub(crate) fn read(ndjson: bool, body: &[u8], now: Timestamp) -> Result<(Vec<Event>, bool), u16> {
-    let format = if ndjson {
-        media::Format::Ndjson
-    } else {
-        media::Format::Json
-    };
+/// `format` is the place of the body's form in the list of them.
+pub(crate) fn read(format: u8, body: &[u8], now: Timestamp) -> Result<(Vec<Event>, bool), u16> {
+    let all = media::Format::ALL;
+    let format = all[usize::from(format) % all.len()];
     match parse::parse(format, body, now) {
         Ok(parsed) => Ok((parsed.events, parsed.shape == parse::Shape::One)),
         // Making the answer must not fail either.

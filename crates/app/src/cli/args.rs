@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Command as Clap};
+use clap::{Arg, ArgAction, ArgMatches, Command as Clap};
 use serde_json::value::RawValue;
 
-use super::{Command, Input, Publish, ServerUrl, Since, Stop, Tail};
+use super::{Bench, Colour, Command, Input, Publish, ServerUrl, Since, Stop, Tail, documents};
+use crate::serve::Description;
 use crate::settings::Flags;
 use crate::settings::text::{escape, shorten};
 
@@ -26,9 +29,12 @@ pub(super) fn command() -> Clap {
         .subcommand(Flags::declare(Clap::new("serve").about("Run the server (also without any command)")))
         .subcommand(tail())
         .subcommand(publish())
+        .subcommand(bench())
+        .subcommand(Flags::declare(schema()))
         .subcommand(Flags::declare(
             Clap::new("check-config").about("Print the effective settings as TOML, secrets masked, with their sources"),
-        ));
+        ))
+        .subcommands(documents::commands());
     Flags::declare(root)
 }
 
@@ -50,10 +56,16 @@ pub(super) fn read(matches: &ArgMatches, variables: Variables<'_>) -> Result<Com
         Some(("check-config", inner)) => outer
             .merge(Flags::from_matches(inner))
             .map(Command::CheckConfig),
+        Some(("schema", inner)) => {
+            let wanted = inner.get_one::<Description>("what").copied();
+            let flags = outer.merge(Flags::from_matches(inner))?;
+            Ok(Command::Schema(wanted.unwrap_or(Description::Event), flags))
+        }
         Some((name, _)) if !outer.is_empty() => Err(format!(
             "the settings before `{name}` are those of the server, and have no meaning for it"
         )),
         Some(("tail", inner)) => read_tail(inner, variables).map(Command::Tail),
+        Some(("bench", inner)) => read_bench(inner, variables).map(Command::Bench),
         Some(("publish", inner)) => read_publish(inner, variables).map(Command::Publish),
         Some((name, _)) => Err(format!("unknown command {}", shorten(name))),
     }
@@ -110,6 +122,47 @@ fn tail() -> Clap {
                 .value_parser(clap::value_parser!(NonZeroU64))
                 .help("Exit after N events"),
         )
+        .arg(
+            Arg::new("state")
+                .long("state")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Keep the position in this file, and go on from it after a restart"),
+        )
+        .arg(
+            Arg::new("color")
+                .long("color")
+                .value_name("WHEN")
+                .value_parser(["auto", "always", "never"])
+                .hide_possible_values(true)
+                .help("Print in colours: auto (on a terminal), always or never [default: auto]"),
+        )
+}
+
+fn bench() -> Clap {
+    let number = |name: &'static str, least: i64, most: i64| {
+        Arg::new(name)
+            .long(name)
+            .value_name("N")
+            .value_parser(clap::value_parser!(u32).range(least..=most))
+    };
+    Clap::new("bench")
+        .about("Measure a running server: publish, follow, and print the latencies")
+        .after_help("The events are of the type `stoat.bench`, on a topic of their own; they stay in the server's log as others do.")
+        .arg(Arg::new("url").value_name("URL").help(url_help()))
+        .arg(token())
+        .arg(number("clients", 1, 10_000).default_value("10").help("WebSocket clients that follow"))
+        .arg(number("rate", 1, 100_000).default_value("100").help("Events a second"))
+        .arg(number("secs", 1, 3600).default_value("5").help("Seconds of publishing"))
+        .arg(number("size", 0, 60_000).default_value("100").help("Bytes of filler in each payload"))
+        .arg(progress())
+}
+
+fn progress() -> Arg {
+    Arg::new("progress")
+        .long("progress")
+        .action(ArgAction::SetTrue)
+        .help("Show the progress on standard error even if that is no terminal")
 }
 
 fn publish() -> Clap {
@@ -151,6 +204,23 @@ fn publish() -> Clap {
                 .value_name("KEY")
                 .help("A repeat with the same key publishes nothing"),
         )
+        .arg(progress())
+}
+
+fn schema() -> Clap {
+    let known =
+        Description::ALL.map(|known| PossibleValue::new(known.as_str()).help(known.about()));
+    Clap::new("schema")
+        .about("Print a machine-readable description of events and routes, as a server with these settings gives it")
+        .arg(
+            Arg::new("what")
+                .value_name("WHAT")
+                .help("Which description [default: event]")
+                .value_parser(PossibleValuesParser::new(known).try_map(|name| {
+                    let mut all = Description::ALL.into_iter();
+                    all.find(|known| known.as_str() == name).ok_or("unknown")
+                })),
+        )
 }
 
 fn token() -> Arg {
@@ -176,6 +246,12 @@ fn read_tail(matches: &ArgMatches, variables: Variables<'_>) -> Result<Tail, Str
         topics: list("--topics", text(matches, "topics"))?,
         since,
         count: matches.get_one::<NonZeroU64>("count").copied(),
+        state: matches.get_one::<PathBuf>("state").cloned(),
+        colour: match text(matches, "color") {
+            Some("always") => Colour::Always,
+            Some("never") => Colour::Never,
+            _ => Colour::Auto,
+        },
     })
 }
 
@@ -210,6 +286,19 @@ fn read_publish(matches: &ArgMatches, variables: Variables<'_>) -> Result<Publis
         url: server(matches, variables)?,
         input,
         idempotency_key: optional("idempotency-key", 128)?,
+        progress: matches.get_flag("progress"),
+    })
+}
+
+fn read_bench(matches: &ArgMatches, variables: Variables<'_>) -> Result<Bench, String> {
+    let number = |name: &str| matches.get_one::<u32>(name).copied().unwrap_or_default();
+    Ok(Bench {
+        url: server(matches, variables)?,
+        clients: number("clients"),
+        rate: number("rate"),
+        seconds: number("secs"),
+        size: number("size"),
+        progress: matches.get_flag("progress"),
     })
 }
 

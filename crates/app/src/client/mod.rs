@@ -1,19 +1,22 @@
 //! The commands that talk to a running server: `stoat tail` and `stoat publish`.
 
 mod backoff;
+mod bench;
+mod colour;
 mod error;
 mod http;
 mod output;
+mod progress;
 mod publish;
 mod tail;
 mod tls;
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tokio::runtime::Builder;
 
-use crate::cli::{Publish, ServerUrl, Tail};
+use crate::cli::{Bench, Colour, Publish, ServerUrl, Tail};
 use crate::logging;
 use crate::settings::LogFormat;
 
@@ -33,13 +36,27 @@ pub fn tail(tail: &Tail) -> Result<(), ClientError> {
     run(async {
         let stop = stop_signal()
             .map_err(|error| ClientError::new(format!("cannot listen for signals: {error}")))?;
+        let colour = match tail.colour {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
         tokio::select! {
             // Asked to stop, it stops, whatever else there is to do.
             biased;
             () = stop => Ok(()),
-            result = tail::run(tail, tokio::io::stdout(), random) => result,
+            result = tail::run(tail, tokio::io::stdout(), colour, random) => result,
         }
     })
+}
+
+/// Publishes to a running server, follows what it publishes, and prints the latencies to standard
+/// output. Starts the logging of the process.
+///
+/// # Errors
+/// The server cannot be reached or refuses, or not all events arrive.
+pub fn bench(bench: &Bench) -> Result<(), ClientError> {
+    run(bench::run(bench, tokio::io::stdout(), random))
 }
 
 /// Publishes one event, or those of standard input, and prints the receipts to standard output.

@@ -6,11 +6,13 @@ use std::io;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::ClientError;
+use super::colour::paint;
 
 /// Gathers lines, and writes them together.
 pub(super) struct Lines<W> {
     writer: W,
     gathered: Vec<u8>,
+    colour: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Lines<W> {
@@ -18,12 +20,24 @@ impl<W: AsyncWrite + Unpin> Lines<W> {
         Self {
             writer,
             gathered: Vec::new(),
+            colour: false,
         }
+    }
+
+    /// The same, with the lines in colours.
+    pub(super) fn coloured(mut self, colour: bool) -> Self {
+        self.colour = colour;
+        self
     }
 
     /// Adds the text of a JSON value as a line.
     pub(super) fn add(&mut self, json: &str) {
-        self.gathered.extend_from_slice(one_line(json).as_bytes());
+        let line = one_line(json);
+        let line = match self.colour {
+            true => Cow::Owned(paint(&line)),
+            false => line,
+        };
+        self.gathered.extend_from_slice(line.as_bytes());
         self.gathered.push(b'\n');
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::auth::Auth;
 use super::budget::Budget;
 use super::crowd::Crowd;
+use super::describe::Descriptions;
 use super::gate::Gate;
 use super::health::Health;
 use super::log::{self, Log};
@@ -41,6 +42,7 @@ pub(super) struct App {
     /// For bodies of requests that are read or worked on.
     pub(super) bodies: Budget,
     pub(super) auth: Auth,
+    pub(super) descriptions: Descriptions,
     pub(super) proxies: Proxies,
     /// On publishing; nothing where there is none.
     pub(super) rate: Option<Rate>,
@@ -98,6 +100,7 @@ impl App {
             answers: Budget::new(ANSWER_BYTES),
             bodies: Budget::new(BODY_BYTES.max(settings.max_body * 2)),
             auth: Auth::new(settings),
+            descriptions: Descriptions::new(settings),
             proxies: Proxies::new(&settings.trusted_proxies),
             rate: settings
                 .publish_rate

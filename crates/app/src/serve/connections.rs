@@ -1,6 +1,7 @@
 //! The live connections: listing them, and closing one.
 
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use stoat_ws_hub::{ConnectionId, ConnectionInfo, ConnectionManager};
 
@@ -10,13 +11,16 @@ use super::problem::{INTERNAL, NOT_FOUND, Problem, shown};
 /// What one connection takes in the list; filters may make it more.
 pub(super) const MOST_BYTES_EACH: usize = 512;
 
+/// The live connections, in the order in which they came.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Connections")]
+pub(super) struct List {
+    count: usize,
+    connections: Vec<ConnectionInfo>,
+}
+
 /// `GET /api/v1/connections`.
 pub(super) async fn list(hub: &ConnectionManager) -> Outcome {
-    #[derive(Serialize)]
-    struct List {
-        count: usize,
-        connections: Vec<ConnectionInfo>,
-    }
     let hub = hub.clone();
     // With tens of thousands of connections this is long for a thread that serves others.
     let listed = stoat_correlation::spawn_blocking(move || {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
+use schemars::JsonSchema;
 use serde::Serialize;
 use stoat_events::{Event, EventType};
 use stoat_ws_hub::ConnectionManager;
@@ -13,6 +14,8 @@ use super::answer::{Outcome, json};
 use super::metrics::Metrics;
 
 const OK: &str = "ok";
+const DEGRADED: &str = "degraded";
+const DRAINING: &str = "draining";
 const ACCEPTING: &str = "accepting";
 
 /// The readiness of the server: the state of each of its parts.
@@ -23,10 +26,13 @@ pub(super) struct Health {
     published: tokio::sync::Mutex<Report>,
 }
 
-/// The states of all parts at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Report {
+/// The readiness of the server, and the state of each of its parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Health")]
+pub(super) struct Report {
+    #[schemars(extend("enum" = [OK, DEGRADED, DRAINING]))]
     status: &'static str,
+    /// `ok`, or what is wrong, for each part.
     checks: BTreeMap<&'static str, String>,
 }
 
@@ -50,7 +56,7 @@ impl Health {
 
     /// The server is shutting down: from now on it is not ready.
     pub(super) fn begin_drain(&self) {
-        self.set(ACCEPTING, Err("draining".to_owned()));
+        self.set(ACCEPTING, Err(DRAINING.to_owned()));
     }
 
     /// Publishes a `health_status` event if anything changed since the last one.
@@ -110,9 +116,9 @@ impl Health {
 impl Report {
     fn of(checks: BTreeMap<&'static str, String>) -> Self {
         let status = if checks.get(ACCEPTING).is_some_and(|state| state != OK) {
-            "draining"
+            DRAINING
         } else if checks.values().any(|state| state != OK) {
-            "degraded"
+            DEGRADED
         } else {
             OK
         };

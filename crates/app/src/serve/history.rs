@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use http::{StatusCode, Uri};
+use serde_json::{Value, json};
 use stoat_events::{
-    EventId, EventLog, Filter, InvalidFilter, LogEntry, ReadLimit, ReadStatus, Resume, Scope,
+    EventId, EventLog, Filter, Format, InvalidFilter, InvalidFormat, LogEntry, ReadLimit,
+    ReadStatus, Resume, Scope,
 };
 
 use super::answer::{Answer, text};
@@ -21,7 +23,9 @@ const CHUNK: ReadLimit = ReadLimit {
 /// A page ends after the event that reaches this many bytes.
 const MAX_PAGE_BYTES: usize = 4 << 20;
 /// The most that a page has with an event of the usual size at its end.
-pub(super) const MOST_BYTES: usize = MAX_PAGE_BYTES + (64 << 10);
+pub(super) const MOST_BYTES: usize = MAX_PAGE_BYTES + (64 << 10) + MAX_LIMIT * FORM_BYTES;
+/// What a form other than the usual one adds to an event.
+const FORM_BYTES: usize = 256;
 /// A page ends after so many events were looked at, whatever the filters let through.
 const MAX_SCANNED: u64 = 100_000;
 
@@ -31,10 +35,11 @@ pub(super) struct Query {
     resume: Resume,
     limit: usize,
     filter: Filter,
+    format: Format,
 }
 
 impl Query {
-    /// Reads `after`, `limit`, `types` and `topics`; other parameters are left to others.
+    /// Reads `after`, `limit`, `types`, `topics` and `format`; other parameters are left to others.
     ///
     /// `after` is an event ID; absent, empty or `earliest` it means the oldest event retained. A
     /// `limit` over 1000 counts as 1000.
@@ -46,12 +51,14 @@ impl Query {
         let mut limit = None;
         let mut types = None;
         let mut topics = None;
+        let mut format: Option<Cow<'_, str>> = None;
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             let slot = match &*name {
                 "after" => &mut after,
                 "limit" => &mut limit,
                 "types" => &mut types,
                 "topics" => &mut topics,
+                "format" => &mut format,
                 _ => continue,
             };
             if slot.replace(value).is_some() {
@@ -70,7 +77,17 @@ impl Query {
                     Problem::new(INVALID_QUERY, error.to_string()).field(error.field())
                 },
             )?,
+            format: format
+                .map_or(Ok(Format::default()), |name| Format::parse(&name))
+                .map_err(|error: InvalidFormat| {
+                    Problem::new(INVALID_QUERY, error.to_string()).field("format")
+                })?,
         })
+    }
+
+    /// In which form the events are asked for.
+    pub(super) fn format(&self) -> Format {
+        self.format
     }
 
     /// The same for a reader that has a right to this only.
@@ -79,6 +96,25 @@ impl Query {
         self.filter = self.filter.within(scope.clone());
         self
     }
+}
+
+/// The parameters that a [`Query`] is read from, as the properties of one JSON Schema.
+pub(super) fn query_schema() -> Value {
+    let mut schema = stoat_ws_hub::query_schema();
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.remove("last_event_id");
+    }
+    schema["properties"]["after"] = json!({
+        "description": "Only events after this one; absent, empty or `earliest`: from the oldest.",
+        "type": "string",
+    });
+    schema["properties"]["limit"] = json!({
+        "description": format!("The most events of a page; more than {MAX_LIMIT} counts as that."),
+        "type": "integer",
+        "minimum": 1,
+        "default": DEFAULT_LIMIT,
+    });
+    schema
 }
 
 fn parse_limit(text: &str) -> Result<usize, Problem> {
@@ -169,7 +205,7 @@ pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
 impl Page {
     /// `{"events":[…],"next":ID or null,"gap":bool}`: `next` is what to pass as `after` for the
     /// next page, or null where this one reaches the end of the log.
-    pub(super) fn to_answer(&self) -> Answer {
+    pub(super) fn to_answer(&self, format: Format) -> Answer {
         let bytes: usize = self
             .events
             .iter()
@@ -181,7 +217,7 @@ impl Page {
             if index > 0 {
                 body.push(b',');
             }
-            body.extend_from_slice(entry.encoded().json());
+            body.extend_from_slice(&format.json(entry.encoded()));
         }
         let next = match self.is_last {
             true => "null".to_owned(),

@@ -35,7 +35,7 @@ fn id(sequence: u64) -> String {
 
 async fn get(log: &dyn EventLog, query: &str) -> Value {
     let query = Query::from_uri(&format!("/?{query}").parse().unwrap()).unwrap();
-    let answer = page(log, &query).await.to_answer();
+    let answer = page(log, &query).await.to_answer(query.format());
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
     serde_json::from_slice(&bytes).unwrap()
 }

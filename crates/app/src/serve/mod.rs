@@ -8,6 +8,7 @@ mod budget;
 mod connection;
 mod connections;
 mod crowd;
+mod describe;
 mod gate;
 mod health;
 mod history;
@@ -38,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use app::App;
+pub use describe::Description;
 use log::Log;
 use signals::Signals;
 use tls::Tls;

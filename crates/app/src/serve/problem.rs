@@ -17,96 +17,41 @@ pub(super) struct Kind {
     title: &'static str,
 }
 
-pub(super) const NOT_FOUND: Kind = Kind::plain(StatusCode::NOT_FOUND);
-pub(super) const METHOD_NOT_ALLOWED: Kind = Kind::plain(StatusCode::METHOD_NOT_ALLOWED);
-pub(super) const INTERNAL: Kind = Kind::plain(StatusCode::INTERNAL_SERVER_ERROR);
-pub(super) const INCOMPLETE_BODY: Kind = Kind::plain(StatusCode::BAD_REQUEST);
+/// Makes the constants and the list of all of them from one table; a name and a title that are empty
+/// leave it to the status.
+macro_rules! kinds {
+    ($($constant:ident: $status:ident, $name:literal, $title:literal;)*) => {
+        $(pub(super) const $constant: Kind = Kind::new(StatusCode::$status, $name, $title);)*
 
-pub(super) const MALFORMED_JSON: Kind = Kind::new(
-    StatusCode::BAD_REQUEST,
-    "malformed-json",
-    "The body is not valid JSON",
-);
-pub(super) const INVALID_QUERY: Kind = Kind::new(
-    StatusCode::BAD_REQUEST,
-    "invalid-query",
-    "A query parameter is not valid",
-);
-pub(super) const INVALID_IDEMPOTENCY_KEY: Kind = Kind::new(
-    StatusCode::BAD_REQUEST,
-    "invalid-idempotency-key",
-    "The Idempotency-Key is not valid",
-);
-pub(super) const HEAD_TIMEOUT: Kind = Kind::new(
-    StatusCode::REQUEST_TIMEOUT,
-    "head-timeout",
-    "The head of the request did not come in time",
-);
-pub(super) const BODY_TIMEOUT: Kind = Kind::new(
-    StatusCode::REQUEST_TIMEOUT,
-    "body-timeout",
-    "The body did not come in time",
-);
-pub(super) const BODY_TOO_LARGE: Kind = Kind::new(
-    StatusCode::PAYLOAD_TOO_LARGE,
-    "body-too-large",
-    "The body is too large",
-);
-pub(super) const BATCH_TOO_LARGE: Kind = Kind::new(
-    StatusCode::PAYLOAD_TOO_LARGE,
-    "batch-too-large",
-    "The batch has too many events",
-);
-pub(super) const EVENT_TOO_LARGE: Kind = Kind::new(
-    StatusCode::PAYLOAD_TOO_LARGE,
-    "event-too-large",
-    "An event is too large",
-);
-pub(super) const UNSUPPORTED_MEDIA_TYPE: Kind = Kind::new(
-    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    "unsupported-media-type",
-    "The body is of a type that is not taken here",
-);
-pub(super) const INVALID_EVENT: Kind = Kind::new(
-    StatusCode::UNPROCESSABLE_ENTITY,
-    "invalid-event",
-    "An event is not valid",
-);
-pub(super) const EMPTY_BATCH: Kind = Kind::new(
-    StatusCode::UNPROCESSABLE_ENTITY,
-    "empty-batch",
-    "There is no event to publish",
-);
-pub(super) const IDEMPOTENCY_KEY_REUSED: Kind = Kind::new(
-    StatusCode::UNPROCESSABLE_ENTITY,
-    "idempotency-key-reused",
-    "The Idempotency-Key was used with other content",
-);
-pub(super) const TOPIC_FORBIDDEN: Kind = Kind::new(
-    StatusCode::FORBIDDEN,
-    "topic-forbidden",
-    "The token is not good for this topic",
-);
-pub(super) const RATE_EXCEEDED: Kind = Kind::new(
-    StatusCode::TOO_MANY_REQUESTS,
-    "rate-exceeded",
-    "Too many events were published",
-);
-pub(super) const UNAVAILABLE: Kind = Kind::new(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "unavailable",
-    "Events cannot be taken now",
-);
-pub(super) const DISK_FULL: Kind = Kind::new(
-    StatusCode::INSUFFICIENT_STORAGE,
-    "disk-full",
-    "There is no room for events",
-);
-pub(super) const DRAINING: Kind = Kind::new(
-    StatusCode::SERVICE_UNAVAILABLE,
-    "draining",
-    "The server is shutting down",
-);
+        /// Every kind that has a constant.
+        #[cfg(test)]
+        pub(super) const KINDS: &[Kind] = &[$($constant),*];
+    };
+}
+
+kinds! {
+    NOT_FOUND: NOT_FOUND, "", "";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "", "";
+    INTERNAL: INTERNAL_SERVER_ERROR, "", "";
+    INCOMPLETE_BODY: BAD_REQUEST, "", "";
+    MALFORMED_JSON: BAD_REQUEST, "malformed-json", "The body is not valid JSON";
+    INVALID_QUERY: BAD_REQUEST, "invalid-query", "A query parameter is not valid";
+    INVALID_IDEMPOTENCY_KEY: BAD_REQUEST, "invalid-idempotency-key", "The Idempotency-Key is not valid";
+    HEAD_TIMEOUT: REQUEST_TIMEOUT, "head-timeout", "The head of the request did not come in time";
+    BODY_TIMEOUT: REQUEST_TIMEOUT, "body-timeout", "The body did not come in time";
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large";
+    BATCH_TOO_LARGE: PAYLOAD_TOO_LARGE, "batch-too-large", "The batch has too many events";
+    EVENT_TOO_LARGE: PAYLOAD_TOO_LARGE, "event-too-large", "An event is too large";
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of a type that is not taken here";
+    INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid-event", "An event is not valid";
+    EMPTY_BATCH: UNPROCESSABLE_ENTITY, "empty-batch", "There is no event to publish";
+    IDEMPOTENCY_KEY_REUSED: UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The Idempotency-Key was used with other content";
+    TOPIC_FORBIDDEN: FORBIDDEN, "topic-forbidden", "The token is not good for this topic";
+    RATE_EXCEEDED: TOO_MANY_REQUESTS, "rate-exceeded", "Too many events were published";
+    UNAVAILABLE: SERVICE_UNAVAILABLE, "unavailable", "Events cannot be taken now";
+    DISK_FULL: INSUFFICIENT_STORAGE, "disk-full", "There is no room for events";
+    DRAINING: SERVICE_UNAVAILABLE, "draining", "The server is shutting down";
+}
 
 impl Kind {
     const fn new(status: StatusCode, name: &'static str, title: &'static str) -> Self {
@@ -120,6 +65,27 @@ impl Kind {
     /// A problem of which the status says all: its type is `about:blank`.
     pub(super) const fn plain(status: StatusCode) -> Self {
         Self::new(status, "", "")
+    }
+
+    /// The status of the answer.
+    pub(super) const fn status(self) -> StatusCode {
+        self.status
+    }
+
+    /// The `type`: a name that stays the same from version to version.
+    pub(super) fn urn(self) -> String {
+        match self.name {
+            "" => "about:blank".to_owned(),
+            name => format!("urn:stoat:problem:{name}"),
+        }
+    }
+
+    /// The `title`.
+    pub(super) fn title(self) -> &'static str {
+        match self.title {
+            "" => self.status.canonical_reason().unwrap_or("Error"),
+            title => title,
+        }
     }
 }
 
@@ -137,15 +103,21 @@ struct Inner {
 
 /// Members beyond those of the RFC; each is there only where it is known.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(not(fuzzing), derive(schemars::JsonSchema))]
 struct Members {
+    /// The field, parameter or header at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// The event of a batch at fault, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
+    /// The line of the body, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    /// The column in the line, in bytes from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<usize>,
+    /// A short name of the cause, out of a fixed set.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -223,14 +195,8 @@ impl Problem {
         } = *self.0;
         let correlation_id = stoat_correlation::current();
         let wire = Wire {
-            kind: match kind.name {
-                "" => "about:blank".to_owned(),
-                name => format!("urn:stoat:problem:{name}"),
-            },
-            title: match kind.title {
-                "" => kind.status.canonical_reason().unwrap_or("Error"),
-                title => title,
-            },
+            kind: kind.urn(),
+            title: kind.title(),
             status: kind.status.as_u16(),
             detail: &detail,
             correlation_id: correlation_id.as_ref().map(|id| id.as_str()),
@@ -244,13 +210,21 @@ impl Problem {
     }
 }
 
+/// Why a request was refused (RFC 9457).
 #[derive(Serialize)]
-struct Wire<'a> {
+#[cfg_attr(not(fuzzing), derive(schemars::JsonSchema))]
+#[cfg_attr(not(fuzzing), schemars(rename = "Problem"))]
+pub(super) struct Wire<'a> {
+    /// Names the kind of problem; stays the same from version to version.
     #[serde(rename = "type")]
     kind: String,
+    /// The kind of problem in words.
     title: &'a str,
+    /// The status of the answer.
     status: u16,
+    /// What is wrong with this request.
     detail: &'a str,
+    /// The request's correlation ID, as in `X-Correlation-ID`.
     correlation_id: Option<&'a str>,
     #[serde(flatten)]
     members: Members,

@@ -14,6 +14,7 @@ use super::app::App;
 use super::auth::Access;
 use super::body::RequestBody;
 use super::connection::{HEAD_BYTES, refusal};
+use super::describe::Description;
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::web::Asset;
@@ -96,7 +97,7 @@ fn head_too_large() -> Problem {
 
 /// What is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Route {
+pub(super) enum Route {
     WebSocket,
     Sse,
     Events,
@@ -107,34 +108,49 @@ enum Route {
     Ready,
     Metrics,
     Asset(&'static Asset),
+    Described(Description),
 }
 
 impl Route {
-    /// Paths are compared exactly: case, slashes and escapes count.
-    fn find(path: &str) -> Option<Self> {
-        Some(match path {
-            "/ws" => Self::WebSocket,
-            "/sse" => Self::Sse,
-            "/api/v1/events" => Self::Events,
-            "/api/v1/connections" => Self::Connections,
-            "/health/live" => Self::Live,
-            "/health/ready" => Self::Ready,
-            "/metrics" => Self::Metrics,
-            _ => {
-                if let Some(asset) = web::find(path) {
-                    return Some(Self::Asset(asset));
-                }
-                let id = path.strip_prefix("/api/v1/connections/")?;
-                if id.is_empty() || id.contains('/') {
-                    return None;
-                }
-                Self::Connection(id.to_owned())
-            }
-        })
+    /// Every route but the files of [`web`].
+    pub(super) const ALL: &[Self] = &[
+        Self::WebSocket,
+        Self::Sse,
+        Self::Events,
+        Self::Connections,
+        Self::Connection(String::new()),
+        Self::Live,
+        Self::Ready,
+        Self::Metrics,
+        Self::Described(Description::AsyncApi),
+        Self::Described(Description::OpenApi),
+        Self::Described(Description::Event),
+        Self::Described(Description::TypeScript),
+    ];
+
+    /// Every route, as descriptions tell of it.
+    pub(super) fn described() -> Vec<Self> {
+        let files = web::all().iter().map(Self::Asset);
+        Self::ALL.iter().cloned().chain(files).collect()
     }
 
-    /// The name in metrics and log lines.
-    fn name(&self) -> &'static str {
+    /// Paths are compared exactly: case, slashes and escapes count.
+    fn find(path: &str) -> Option<Self> {
+        let named = Self::ALL.iter().find(|route| route.name() == path);
+        if let Some(route) = named
+            && !matches!(route, Self::Connection(_))
+        {
+            return Some(route.clone());
+        }
+        if let Some(asset) = web::find(path) {
+            return Some(Self::Asset(asset));
+        }
+        let id = path.strip_prefix("/api/v1/connections/")?;
+        (!id.is_empty() && !id.contains('/')).then(|| Self::Connection(id.to_owned()))
+    }
+
+    /// The name in metrics, log lines and descriptions.
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::WebSocket => "/ws",
             Self::Sse => "/sse",
@@ -145,30 +161,37 @@ impl Route {
             Self::Ready => "/health/ready",
             Self::Metrics => "/metrics",
             Self::Asset(asset) => asset.path,
+            Self::Described(Description::AsyncApi) => "/asyncapi.json",
+            Self::Described(Description::OpenApi) => "/openapi.json",
+            Self::Described(Description::Event) => "/schemas/event.json",
+            Self::Described(Description::TypeScript) => "/schemas/event.ts",
         }
     }
 
     /// The right that a request needs where there are tokens.
-    fn needs(&self, method: &Method) -> Option<Right> {
+    pub(super) fn needs(&self, method: &Method) -> Option<Right> {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         match self {
             Self::WebSocket | Self::Sse => Some(Right::Subscribe),
             Self::Events if *method == Method::POST => Some(Right::Publish),
             Self::Events => reads.then_some(Right::Subscribe),
             Self::Connections | Self::Connection(_) | Self::Metrics => Some(Right::Admin),
-            Self::Live | Self::Ready | Self::Asset(_) => None,
+            Self::Live | Self::Ready | Self::Asset(_) | Self::Described(_) => None,
         }
     }
 
     /// The methods, as `Allow` names them.
-    fn allowed(&self) -> &'static str {
+    pub(super) fn allowed(&self) -> &'static str {
         match self {
             Self::WebSocket | Self::Sse => "GET",
             Self::Events => "GET, HEAD, POST",
             Self::Connection(_) => "DELETE",
-            Self::Connections | Self::Live | Self::Ready | Self::Metrics | Self::Asset(_) => {
-                "GET, HEAD"
-            }
+            Self::Connections
+            | Self::Live
+            | Self::Ready
+            | Self::Metrics
+            | Self::Asset(_)
+            | Self::Described(_) => "GET, HEAD",
         }
     }
 }
@@ -217,6 +240,7 @@ async fn serve(
         Route::Ready if reads => app.health.ready(),
         Route::Metrics if reads => metrics(app).await,
         Route::Asset(asset) if reads => Ok(asset.to_answer(&head.headers)),
+        Route::Described(wanted) if reads => Ok(app.descriptions.to_answer(wanted)),
         route => Err(Problem::new(
             METHOD_NOT_ALLOWED,
             format!("allowed here: {}", route.allowed()),
@@ -253,7 +277,7 @@ pub(super) fn not_admitted(refused: &HandshakeError) -> Problem {
 async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
     let query = history::Query::from_uri(&head.uri)?.within(&access.scope);
     let page = history::page(&**app.hub.log(), &query).await;
-    let mut answer = page.to_answer();
+    let mut answer = page.to_answer(query.format());
     let cursor = page
         .cursor()
         .and_then(|id| HeaderValue::try_from(id.to_string()).ok());
@@ -295,7 +319,9 @@ mod tests {
             ("/api/v1/connections/7", Some("/api/v1/connections/{id}")),
             ("/api/v1/connections/x%2F", Some("/api/v1/connections/{id}")),
             ("/api/v1/connections/7/8", None),
+            ("/api/v1/connections/{id}", Some("/api/v1/connections/{id}")),
             ("/api/v1/events", Some("/api/v1/events")),
+            ("/schemas/event.json", Some("/schemas/event.json")),
         ] {
             assert_eq!(Route::find(path).map(|route| route.name()), name, "{path}");
         }

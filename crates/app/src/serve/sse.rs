@@ -14,7 +14,7 @@ use http::header::{
     ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Request, request};
-use stoat_events::sse;
+use stoat_events::{Format, sse};
 use stoat_ws_hub::{DisconnectReason, Feed, FeedBatch, FeedPresence};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -72,6 +72,7 @@ pub(super) fn open(
 /// client that does not read costs one piece.
 pub(super) struct EventStream {
     state: State,
+    format: Format,
     /// Sent first.
     opening: Option<String>,
     flow: Flow,
@@ -97,6 +98,7 @@ impl EventStream {
     fn new(feed: Feed, retry: Duration, limits: &Limits) -> Self {
         Self {
             presence: feed.presence(),
+            format: feed.format(),
             state: State::Idle(Box::new(feed)),
             opening: Some(sse::retry(retry)),
             flow: Flow::default(),
@@ -140,7 +142,7 @@ impl EventStream {
                         let mut bytes = Vec::new();
                         batch
                             .events()
-                            .for_each(|event| sse::write(event, &mut bytes));
+                            .for_each(|event| sse::write(event, self.format, &mut bytes));
                         return Poll::Ready(Some(self.piece(bytes, Some(batch))));
                     }
                     Poll::Ready((feed, None)) => {

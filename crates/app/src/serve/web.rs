@@ -30,15 +30,20 @@ const DECLARATIONS: &str = "text/plain; charset=utf-8";
 pub(super) struct Asset {
     /// Where it is served.
     pub(super) path: &'static str,
-    content_type: &'static str,
+    pub(super) content_type: &'static str,
     bytes: &'static [u8],
     etag: String,
 }
 
+/// All files.
+pub(super) fn all() -> &'static [Asset] {
+    static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(assets);
+    &ASSETS
+}
+
 /// Finds a file by its path.
 pub(super) fn find(path: &str) -> Option<&'static Asset> {
-    static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(assets);
-    ASSETS.iter().find(|asset| asset.path == path)
+    all().iter().find(|asset| asset.path == path)
 }
 
 macro_rules! asset {

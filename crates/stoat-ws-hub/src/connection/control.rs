@@ -76,6 +76,20 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "schema")]
+    #[test]
+    fn each_is_described() {
+        for (name, schema) in crate::schema::controls() {
+            let action = &schema["properties"]["action"]["const"];
+            let message = serde_json::json!({ "action": action }).to_string();
+            if name == "Pong" {
+                assert_eq!(message, PONG);
+            } else {
+                assert!(Control::parse(&message).is_some(), "{message}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn never_panics(text in ".*") {

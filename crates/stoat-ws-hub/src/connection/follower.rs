@@ -24,7 +24,10 @@ pub(super) struct Follower {
     /// Bytes that the session was not told of yet.
     sent: u32,
     level: bool,
+    /// It sees everything, in the frames that all share.
     sees_all: bool,
+    /// Its events are in a form of its own: the session makes them.
+    own_form: bool,
     /// Why nothing more is to be tried: a write failed, or we did.
     given_up: Option<GivenUp>,
 }
@@ -56,6 +59,7 @@ impl Follower {
             sent: 0,
             level: false,
             sees_all: false,
+            own_form: false,
             given_up: None,
         }
     }
@@ -81,7 +85,8 @@ impl Follower {
     pub(super) fn settle(&mut self) {
         self.level = self.session.is_idle() && self.given_up.is_none();
         self.cursor = self.session.cursor();
-        self.sees_all = self.session.filter().is_all();
+        self.own_form = !self.session.takes_shared_frames();
+        self.sees_all = self.session.filter().is_all() && !self.own_form;
     }
 
     pub(super) fn filter(&self) -> &Arc<Filter> {
@@ -116,8 +121,8 @@ impl Follower {
             return Need::Whole;
         }
         match batch.share(self.session.filter()) {
-            Share::All => Need::Whole,
-            Share::Some => Need::Look,
+            Share::All if !self.own_form => Need::Whole,
+            Share::All | Share::Some => Need::Look,
             Share::None => {
                 self.cursor = batch.to();
                 Need::Nothing
@@ -152,7 +157,7 @@ impl Follower {
     pub(super) fn need_of_beat(&self, number: u64, position: u64) -> Need {
         if !self.level || self.session.beat_seen() >= number {
             Need::Nothing
-        } else if self.cursor > position {
+        } else if self.own_form || self.cursor > position {
             Need::Look
         } else {
             Need::Whole

@@ -1,5 +1,6 @@
 //! One connection without its socket: what to send next, and what to make of what comes.
 
+mod chunk;
 mod shared;
 
 use std::collections::VecDeque;
@@ -9,10 +10,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use stoat_events::{
-    EncodedEvent, EventLog, Filter, Gap, GapReason, LogEntry, ReadLimit, ReadStatus, Timestamp,
-    heartbeat,
+    EventLog, Filter, Format, Gap, GapReason, LogEntry, ReadLimit, ReadStatus, Timestamp, heartbeat,
 };
 
+use self::chunk::{Chunk, Piece};
 use super::control::{Control, PONG};
 use super::deadlines::{Deadline, Deadlines};
 use super::pace::Pace;
@@ -38,13 +39,14 @@ pub(super) struct Session {
     protocol: Protocol,
     member: Arc<Member>,
     filter: Arc<Filter>,
+    format: Format,
     deadlines: Deadlines,
     controls: Pace,
     /// Since when the client is here: what was accepted earlier is a replay to it.
     attached_at: Instant,
     max_client_buffer: usize,
     /// Lined up for the socket; only the first chunk may have been begun.
-    queue: VecDeque<Chunk>,
+    queue: VecDeque<Piece>,
     /// Bytes of the first chunk that the socket has taken.
     begun: usize,
     /// Sequence number of the last event that was lined up or passed over.
@@ -67,28 +69,6 @@ enum Phase {
     Leaving(Close, u64),
     /// A Close is in the output: ours for this reason, or the answer to theirs.
     Closing(DisconnectReason),
-}
-
-/// A piece of output that is written whole before another begins.
-enum Chunk {
-    Control(Vec<u8>),
-    Entry(LogEntry),
-    Gap(EncodedEvent, Gap),
-    Beat {
-        event: Arc<EncodedEvent>,
-        seen_before: u64,
-    },
-}
-
-impl Chunk {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Control(bytes) => bytes,
-            Self::Entry(entry) => entry.encoded().ws_frame(),
-            Self::Gap(event, _) => event.ws_frame(),
-            Self::Beat { event, .. } => event.ws_frame(),
-        }
-    }
 }
 
 /// What a session reads of the hub.
@@ -117,6 +97,7 @@ impl Session {
         Self {
             protocol: Protocol::new(config.max_client_message),
             filter: member.filter(),
+            format: Format::default(),
             cursor: member.cursor.load(Relaxed),
             member,
             deadlines: Deadlines::new(config, now),
@@ -139,6 +120,11 @@ impl Session {
     /// Closes with 1008 at this time, if any.
     pub(super) fn end_at(&mut self, end: Option<Instant>) {
         self.deadlines.end_at(end);
+    }
+
+    /// Sends events in this form from now on.
+    pub(super) fn set_format(&mut self, format: Format) {
+        self.format = format;
     }
 
     /// Lines up what is to be sent next, in this order: answers to the peer, since
@@ -187,7 +173,7 @@ impl Session {
         let first = self.queue.front().map(move |chunk| &chunk.bytes()[begun..]);
         first
             .into_iter()
-            .chain(self.queue.iter().skip(1).map(Chunk::bytes))
+            .chain(self.queue.iter().skip(1).map(Piece::bytes))
     }
 
     /// The bytes that are lined up, for one vectored write, and how many slices of the
@@ -218,7 +204,7 @@ impl Session {
                 break;
             }
             self.begun -= len;
-            match self.queue.pop_front() {
+            match self.queue.pop_front().map(|piece| piece.chunk) {
                 Some(Chunk::Entry(entry)) => {
                     let is_live = entry.accepted_at() >= self.attached_at;
                     counters.delivered(is_live.then(|| age(&entry, now)));
@@ -237,7 +223,7 @@ impl Session {
     pub(super) fn stalled(&mut self, now: Instant) {
         self.deadlines.write_stalled(now);
         while self.queue.len() > 1 {
-            match self.queue.pop_back() {
+            match self.queue.pop_back().map(|piece| piece.chunk) {
                 Some(Chunk::Control(bytes)) => self.protocol.put_back(bytes),
                 Some(Chunk::Entry(entry)) => self.cursor = entry.sequence() - 1,
                 Some(Chunk::Gap(_, gap)) => self.gap = Some(gap),
@@ -255,7 +241,7 @@ impl Session {
 
     /// Whether more input is welcome: not while the answers to earlier input pile up.
     pub(super) fn wants_input(&self) -> bool {
-        let begun = self.queue.iter().map(|chunk| match chunk {
+        let begun = self.queue.iter().map(|piece| match &piece.chunk {
             Chunk::Control(bytes) => bytes.len(),
             _ => 0,
         });
@@ -363,10 +349,14 @@ impl Session {
         self.closing(close.reason, now);
     }
 
+    fn line_up(&mut self, chunk: Chunk) {
+        self.queue.push_back(Piece::new(chunk, self.format));
+    }
+
     fn line_up_output(&mut self) {
         if self.protocol.output_len() > 0 {
-            self.queue
-                .push_back(Chunk::Control(self.protocol.take_output()));
+            let output = Chunk::Control(self.protocol.take_output());
+            self.line_up(output);
         }
     }
 
@@ -376,7 +366,7 @@ impl Session {
             // More may have been evicted since the gap was found.
             self.cursor = self.cursor.max(bounds.before_oldest());
             let event = gap.encode(&bounds, Timestamp::now());
-            self.queue.push_back(Chunk::Gap(event, gap));
+            self.line_up(Chunk::Gap(event, gap));
         }
     }
 
@@ -425,8 +415,9 @@ impl Session {
                         scanned += 1;
                         let encoded = entry.encoded();
                         if self.filter.matches(encoded.event_type(), encoded.topic()) {
-                            bytes += encoded.ws_frame().len();
-                            self.queue.push_back(Chunk::Entry(entry));
+                            let piece = Piece::new(Chunk::Entry(entry), self.format);
+                            bytes += piece.bytes().len();
+                            self.queue.push_back(piece);
                         }
                     }
                 }
@@ -444,7 +435,7 @@ impl Session {
             Arc::new(heartbeat(id, beat.at))
         };
         let seen_before = std::mem::replace(&mut self.beat_seen, beat.number);
-        self.queue.push_back(Chunk::Beat { event, seen_before });
+        self.line_up(Chunk::Beat { event, seen_before });
     }
 }
 

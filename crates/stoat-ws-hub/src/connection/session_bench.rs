@@ -17,6 +17,7 @@ pub(super) struct Bench {
     pub(super) registry: Arc<Registry>,
     pub(super) follower: Follower,
     pub(super) sent: Vec<u8>,
+    format: Format,
     /// Up to where the fan-out has offered everything.
     pub(super) position: u64,
     beat_offered: u64,
@@ -50,11 +51,19 @@ impl Bench {
             registry,
             follower: Follower::new(session),
             sent: Vec::new(),
+            format: Format::default(),
             position: 0,
             beat_offered: 0,
             now,
             _membership: membership,
         }
+    }
+
+    /// The client asks for this form.
+    pub(super) fn in_format(mut self, format: Format) -> Self {
+        self.format = format;
+        self.session().set_format(format);
+        self
     }
 
     pub(super) fn publish(&self, event_type: &str, topic: Option<&str>, count: usize) {
@@ -226,7 +235,13 @@ impl Bench {
         texts
             .filter_map(|(_, text)| {
                 let value: Value = serde_json::from_slice(&text).unwrap();
-                let id: stoat_events::EventId = value.get("event_id")?.as_str()?.parse().unwrap();
+                // The answer to a ping is of no form.
+                value.get("type")?;
+                let key = match self.format {
+                    Format::Stoat => "event_id",
+                    _ => "id",
+                };
+                let id: stoat_events::EventId = value[key].as_str().unwrap().parse().unwrap();
                 Some((value["type"].as_str().unwrap().to_owned(), id.sequence()))
             })
             .collect()

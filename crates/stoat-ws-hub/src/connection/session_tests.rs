@@ -399,9 +399,10 @@ proptest! {
     #[test]
     fn the_stream_is_always_true(
         retained in 1usize..20,
+        format in proptest::sample::select(&Format::ALL[..]),
         steps in proptest::collection::vec(any_step(), 1..120),
     ) {
-        let mut bench = Bench::new(retained, Filter::all(), None);
+        let mut bench = Bench::new(retained, Filter::all(), None).in_format(format);
         let mut pings = 0;
         for step in steps {
             match step {
@@ -435,6 +436,7 @@ proptest! {
     #[test]
     fn a_filtered_stream_is_true(
         by_topic: bool,
+        format in proptest::sample::select(&Format::ALL[..]),
         steps in proptest::collection::vec(any_step(), 1..120),
     ) {
         let filter = if by_topic {
@@ -442,7 +444,7 @@ proptest! {
         } else {
             Filter::from_lists(Some("a"), None)
         };
-        let mut bench = Bench::new(10_000, filter.unwrap(), None);
+        let mut bench = Bench::new(10_000, filter.unwrap(), None).in_format(format);
         let (mut published, mut expected) = (0u64, Vec::new());
         for step in steps {
             match step {

@@ -15,10 +15,11 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use self::batch::{Batch, Batches};
-use self::post::Poster;
+pub(super) use self::post::Poster;
 use self::retry::{Retry, is_passing};
 use super::http::{Answer, RequestError};
 use super::output::Lines;
+use super::progress::Progress;
 use super::{ClientError, unreachable};
 use crate::cli::{Input, Publish};
 
@@ -62,6 +63,8 @@ where
             let key = base_key(publish)?;
             let mut batches = Batches::new(BufReader::with_capacity(64 << 10, input), !is_file);
             let mut delivery = Delivery::new(publish, &key, random);
+            let mut progress = Progress::new(publish.progress);
+            let started = Instant::now();
             while let Some(batch) = batches
                 .next()
                 .await
@@ -72,7 +75,9 @@ where
                 }
                 // Publishing goes on where nobody reads the receipts.
                 lines.flush().await?;
+                progress.show(|| delivery.pace(started));
             }
+            progress.end(|| delivery.pace(started));
             Ok(())
         }
     }
@@ -253,6 +258,13 @@ impl<'a, F: FnMut() -> u64> Delivery<'a, F> {
             "cannot read standard input: {error}; {}",
             self.progress()
         ))
+    }
+
+    /// How far it came, and how fast.
+    fn pace(&self, started: Instant) -> String {
+        let seconds = started.elapsed().as_secs_f64();
+        let each_second = self.acknowledged as f64 / seconds.max(0.001);
+        format!("{}, {each_second:.0}/s", self.progress())
     }
 
     fn progress(&self) -> String {

@@ -18,14 +18,14 @@ const REQUEST: Duration = Duration::from_secs(30);
 const ROUTE: &str = "/api/v1/events";
 
 /// The way to the server: a connection that is opened when it is needed.
-pub(super) struct Poster<'a> {
+pub(in crate::client) struct Poster<'a> {
     url: &'a ServerUrl,
     connection: Option<Connection>,
     was_connected: bool,
 }
 
 impl<'a> Poster<'a> {
-    pub(super) fn new(url: &'a ServerUrl) -> Self {
+    pub(in crate::client) fn new(url: &'a ServerUrl) -> Self {
         Self {
             url,
             connection: None,
@@ -39,7 +39,7 @@ impl<'a> Poster<'a> {
     }
 
     /// Sends one request, within thirty seconds. After an error the connection is given up.
-    pub(super) async fn post(
+    pub(in crate::client) async fn post(
         &mut self,
         content_type: &str,
         body: Bytes,

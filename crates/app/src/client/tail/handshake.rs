@@ -30,11 +30,11 @@ const LARGEST_EVENT: usize = 65 << 20;
 const CURSOR: &str = "x-stoat-cursor";
 
 /// An open WebSocket.
-pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(in crate::client) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Why there is no WebSocket.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(in crate::client) enum Refusal {
     /// Too many clients, or the server is draining; the text says what it told, the time how long to wait.
     Busy(String, Option<Duration>),
     /// No server answered, or only something before it.
@@ -44,7 +44,7 @@ pub(super) enum Refusal {
 }
 
 /// Connects; gives the socket and the newest event ID of the log at that moment.
-pub(super) async fn open(
+pub(in crate::client) async fn open(
     tail: &Tail,
     position: Option<&str>,
 ) -> Result<(Socket, Option<String>), Refusal> {

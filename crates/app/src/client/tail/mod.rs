@@ -2,6 +2,7 @@
 
 mod handshake;
 mod position;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -16,13 +17,14 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use self::handshake::Refusal;
+pub(super) use self::handshake::{Refusal, Socket, open};
 use self::position::{Envelope, Position};
+use self::state::State;
 use super::backoff::Backoff;
 use super::http::RequestError;
 use super::output::Lines;
 use super::{ClientError, unreachable};
-use crate::cli::Tail;
+use crate::cli::{Since, Tail};
 use crate::settings::text::shorten;
 
 /// No frame for so long (pings of the server count) means that the connection is dead.
@@ -41,13 +43,15 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(super) async fn run<W: AsyncWrite + Unpin>(
     tail: &Tail,
     out: W,
+    colour: bool,
     mut random: impl FnMut() -> u64,
 ) -> Result<(), ClientError> {
-    let mut stream = Stream::new(tail, out);
+    let state = tail.state.as_deref().map(State::load).transpose()?;
+    let mut stream = Stream::new(tail, Lines::new(out).coloured(colour), state);
     // Whether a server was ever there: before that, waiting for one helps nobody.
     let mut is_known = false;
     loop {
-        let wait = match handshake::open(tail, stream.position.as_str()).await {
+        let wait = match open(tail, stream.position.as_str()).await {
             Ok((socket, cursor)) => {
                 stream.position.connected(cursor.as_deref());
                 if is_known {
@@ -103,16 +107,21 @@ impl End {
 struct Stream<W> {
     lines: Lines<W>,
     position: Position,
+    /// Where the position is kept over restarts.
+    state: Option<State>,
     backoff: Backoff,
     /// How many events are still to be printed; nothing means without end.
     left: Option<u64>,
 }
 
 impl<W: AsyncWrite + Unpin> Stream<W> {
-    fn new(tail: &Tail, out: W) -> Self {
+    fn new(tail: &Tail, lines: Lines<W>, state: Option<State>) -> Self {
+        let saved = state.as_ref().and_then(State::position);
+        let since = saved.map(|id| Since::After(id.to_owned()));
         Self {
-            lines: Lines::new(out),
-            position: Position::new(tail.since.as_ref()),
+            lines,
+            position: Position::new(since.as_ref().or(tail.since.as_ref())),
+            state,
             backoff: Backoff::default(),
             left: tail.count.map(u64::from),
         }
@@ -124,7 +133,7 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let end = self.read(socket).await?;
-        let is_read = self.lines.flush().await?;
+        let is_read = self.flush().await?;
         Ok(if is_read { end } else { End::Done })
     }
 
@@ -137,7 +146,7 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
             let ready = match socket.next().now_or_never() {
                 Some(message) if self.lines.gathered() < MOST_GATHERED => Ok(message),
                 ready => {
-                    if !self.lines.flush().await? {
+                    if !self.flush().await? {
                         return Ok(End::Done);
                     }
                     match ready {
@@ -159,7 +168,7 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
                 Message::Text(text) => {
                     self.backoff.reset();
                     if !self.take(&text) {
-                        self.lines.flush().await?;
+                        self.flush().await?;
                         let _ = timeout(FAREWELL, socket.close(None)).await;
                         return Ok(End::Done);
                     }
@@ -173,6 +182,16 @@ impl<W: AsyncWrite + Unpin> Stream<W> {
                 _ => self.backoff.reset(),
             }
         }
+    }
+
+    /// Writes the lines, and then keeps the position: what was kept was printed. `false` says that
+    /// the reader has gone away.
+    async fn flush(&mut self) -> Result<bool, ClientError> {
+        let is_read = self.lines.flush().await?;
+        if let Some(state) = self.state.as_mut().filter(|_| is_read) {
+            state.save(self.position.as_str())?;
+        }
+        Ok(is_read)
     }
 
     /// Takes in one message; `false` says that it was the last.

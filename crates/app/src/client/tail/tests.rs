@@ -47,7 +47,7 @@ async fn prints_all_but_heartbeats() {
     }
     drop(server);
     let mut out = Vec::new();
-    let mut stream = Stream::new(&tail(None), &mut out);
+    let mut stream = Stream::new(&tail(None), Lines::new(&mut out), None);
     let end = stream.follow(client).await.unwrap();
     assert!(matches!(end, End::Lost { wait: None, .. }), "{end:?}");
     assert_eq!(stream.position.as_str(), Some("e-9"));
@@ -64,7 +64,7 @@ async fn stops_at_the_count() {
         server.send(Message::text(event("a", id))).await.unwrap();
     }
     let mut out = Vec::new();
-    let mut stream = Stream::new(&tail(Some(2)), &mut out);
+    let mut stream = Stream::new(&tail(Some(2)), Lines::new(&mut out), None);
     assert_eq!(stream.follow(client).await.unwrap(), End::Done);
     assert_eq!(stream.position.as_str(), Some("e-2"));
     assert_eq!(String::from_utf8(out).unwrap().lines().count(), 2);
@@ -75,7 +75,7 @@ async fn silence_ends_a_connection_and_pings_do_not() {
     let (mut server, client) = pair().await;
     let start = Instant::now();
     let mut out = Vec::new();
-    let mut stream = Stream::new(&tail(None), &mut out);
+    let mut stream = Stream::new(&tail(None), Lines::new(&mut out), None);
     let pings = async {
         sleep(Duration::from_secs(60)).await;
         server.send(Message::Ping("x".into())).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_close_is_answered_and_may_ask_to_wait() {
     };
     server.send(Message::Close(Some(frame))).await.unwrap();
     let mut out = Vec::new();
-    let mut stream = Stream::new(&tail(None), &mut out);
+    let mut stream = Stream::new(&tail(None), Lines::new(&mut out), None);
     let answer = async { server.next().await };
     let (end, answer) = tokio::join!(stream.follow(client), answer);
     assert!(matches!(answer, Some(Ok(Message::Close(_)))), "{answer:?}");

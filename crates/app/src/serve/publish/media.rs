@@ -4,14 +4,30 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 /// A form of body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in crate::serve) enum Format {
     /// `application/json`: one object, or an array of them.
     Json,
     /// `application/x-ndjson`: one object a line.
     Ndjson,
+    /// `application/cloudevents+json`: one CloudEvent.
+    CloudEvent,
+    /// `application/cloudevents-batch+json`: an array of CloudEvents.
+    CloudEvents,
 }
 
 impl Format {
+    /// Every form.
+    pub(in crate::serve) const ALL: [Self; 4] = [
+        Self::Json,
+        Self::Ndjson,
+        Self::CloudEvent,
+        Self::CloudEvents,
+    ];
+
+    /// All of them as `Accept` names them.
+    pub(super) const LIST: &str = "application/json, application/x-ndjson, \
+         application/cloudevents+json, application/cloudevents-batch+json";
+
     /// Reads `Content-Type`. Nothing where it is missing, given twice, of another type, or names
     /// a character set other than UTF-8; parameters other than `charset` are not looked at.
     pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
@@ -27,16 +43,18 @@ impl Format {
             !name.trim().eq_ignore_ascii_case("charset")
                 || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
         });
-        [Self::Json, Self::Ndjson]
+        Self::ALL
             .into_iter()
             .find(|format| utf8 && essence.eq_ignore_ascii_case(format.essence()))
     }
 
     /// The type without parameters.
-    pub(super) fn essence(self) -> &'static str {
+    pub(in crate::serve) fn essence(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
+            Self::CloudEvent => "application/cloudevents+json",
+            Self::CloudEvents => "application/cloudevents-batch+json",
         }
     }
 }
@@ -54,6 +72,11 @@ mod tests {
     }
 
     #[test]
+    fn the_list_is_complete() {
+        assert_eq!(Format::LIST, Format::ALL.map(Format::essence).join(", "));
+    }
+
+    #[test]
     fn types_and_character_sets() {
         for (value, expected) in [
             ("application/json", Some(Format::Json)),
@@ -61,6 +84,14 @@ mod tests {
             ("application/json;charset=\"utf-8\"", Some(Format::Json)),
             ("application/json; profile=x", Some(Format::Json)),
             ("application/x-ndjson", Some(Format::Ndjson)),
+            (
+                "application/cloudevents+json; charset=utf-8",
+                Some(Format::CloudEvent),
+            ),
+            (
+                "application/cloudevents-batch+json",
+                Some(Format::CloudEvents),
+            ),
             ("application/json; charset=latin1", None),
             ("application/json; charset", None),
             ("application/jsonx", None),

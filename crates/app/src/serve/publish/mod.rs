@@ -1,17 +1,20 @@
 //! `POST /api/v1/events`: from a request to events in the log.
 
+mod cloud;
 mod media;
 mod parse;
 
 #[cfg(test)]
 mod parse_tests;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, request};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use stoat_events::{
@@ -30,7 +33,7 @@ use super::problem::{
     UNSUPPORTED_MEDIA_TYPE,
 };
 use super::rate::{Key, Over, Rate};
-use media::Format;
+pub(super) use media::Format;
 use parse::{Parsed, Shape};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -65,13 +68,22 @@ pub(super) async fn publish(
         () = pass.cut() => return Err(draining().close()),
         bytes = body.read(app.limits.max_body, deadline) => bytes?,
     };
-    let Parsed { events, shape } = parse::parse(format, &bytes, Timestamp::now())?;
+    let Parsed {
+        events,
+        shape,
+        names,
+    } = parse::parse(format, &bytes, Timestamp::now())?;
     check_topics(&events, &access.scope, shape)?;
     if let Some(rate) = &app.rate {
         let over = |over| over_rate(rate, events.len(), over);
         rate.take(&publisher, events.len(), now()).map_err(over)?;
     }
     let owner = access.owner.as_deref().unwrap_or_default();
+    let is_named = key.is_none() && !names.is_empty();
+    let key = match is_named {
+        true => Some(KeyText::of_names(&names)),
+        false => key,
+    };
     let idempotency_key = key
         .map(|key| key.sealed(owner, format, &bytes))
         .transpose()?;
@@ -81,7 +93,14 @@ pub(super) async fn publish(
         idempotency_key,
     };
 
-    let appended = app.hub.broadcast(batch).await.map_err(refused)?;
+    let appended = app.hub.broadcast(batch).await;
+    let appended = appended.map_err(|error| match error {
+        AppendError::KeyReused if is_named => Problem::new(
+            IDEMPOTENCY_KEY_REUSED,
+            "an event of this `source` and `id` was published with other content",
+        ),
+        error => refused(error),
+    })?;
     if !appended.replayed {
         for event_type in &types {
             app.metrics.published(event_type.as_str());
@@ -105,18 +124,15 @@ fn check_headers(headers: &HeaderMap) -> Result<Format, Problem> {
     Format::from_headers(headers).ok_or_else(|| {
         Problem::new(
             UNSUPPORTED_MEDIA_TYPE,
-            "`Content-Type` must be application/json or application/x-ndjson, in UTF-8",
+            format!("`Content-Type` must be one of {}, in UTF-8", Format::LIST),
         )
         .field("content-type")
-        .header(
-            ACCEPT,
-            HeaderValue::from_static("application/json, application/x-ndjson"),
-        )
+        .header(ACCEPT, HeaderValue::from_static(Format::LIST))
     })
 }
 
 /// The value of `Idempotency-Key`, not yet tied to the content.
-struct KeyText<'a>(&'a str);
+struct KeyText<'a>(Cow<'a, str>);
 
 impl<'a> KeyText<'a> {
     fn from_headers(headers: &'a HeaderMap) -> Result<Option<Self>, Problem> {
@@ -129,9 +145,16 @@ impl<'a> KeyText<'a> {
         }
         let key = value.to_str().unwrap_or_default();
         match IdempotencyKey::new("", key, [0; 32]) {
-            Ok(_) => Ok(Some(Self(key))),
+            Ok(_) => Ok(Some(Self(key.into()))),
             Err(error) => Err(invalid_key(&error.to_string())),
         }
+    }
+
+    /// The key of events that have names at their source: a repeat is then found without a header.
+    fn of_names(names: &[u8]) -> Self {
+        let digest = Sha256::digest(names);
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("cloudevents.{hex}").into())
     }
 
     fn sealed(self, owner: &str, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
@@ -139,7 +162,7 @@ impl<'a> KeyText<'a> {
             .chain_update(format.essence())
             .chain_update(b"\n")
             .chain_update(body);
-        IdempotencyKey::new(owner, self.0, content.finalize().into())
+        IdempotencyKey::new(owner, &self.0, content.finalize().into())
             .map_err(|error| invalid_key(&error.to_string()))
     }
 }
@@ -214,26 +237,33 @@ fn seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-fn answer(appended: &Appended, shape: Shape) -> Outcome {
-    #[derive(Serialize)]
-    struct Published<'a> {
-        event_id: EventId,
-        timestamp: Timestamp,
-        correlation_id: Option<&'a CorrelationId>,
-    }
-    impl<'a> From<&'a Receipt> for Published<'a> {
-        fn from(receipt: &'a Receipt) -> Self {
-            Self {
-                event_id: receipt.event_id,
-                timestamp: receipt.timestamp,
-                correlation_id: receipt.correlation_id.as_ref(),
-            }
+/// What became of one event that was published.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Published<'a> {
+    event_id: EventId,
+    timestamp: Timestamp,
+    #[schemars(with = "Option<String>")]
+    correlation_id: Option<&'a CorrelationId>,
+}
+
+impl<'a> From<&'a Receipt> for Published<'a> {
+    fn from(receipt: &'a Receipt) -> Self {
+        Self {
+            event_id: receipt.event_id,
+            timestamp: receipt.timestamp,
+            correlation_id: receipt.correlation_id.as_ref(),
         }
     }
-    #[derive(Serialize)]
-    struct Many<'a> {
-        events: Vec<Published<'a>>,
-    }
+}
+
+/// What became of a list of events that was published, in its order.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PublishedList")]
+pub(super) struct Many<'a> {
+    events: Vec<Published<'a>>,
+}
+
+fn answer(appended: &Appended, shape: Shape) -> Outcome {
     let mut answer = match (shape, &*appended.receipts) {
         (Shape::One, [receipt]) => json(StatusCode::CREATED, &Published::from(receipt)),
         (_, receipts) => json(

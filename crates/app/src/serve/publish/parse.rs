@@ -11,6 +11,7 @@ use super::super::problem::{
     BATCH_TOO_LARGE, EMPTY_BATCH, INVALID_EVENT, MALFORMED_JSON, Problem, shown,
 };
 use super::MAX_BATCH;
+use super::cloud;
 use super::media::Format;
 
 /// A body that holds valid events.
@@ -18,6 +19,8 @@ use super::media::Format;
 pub(super) struct Parsed {
     pub(super) events: Vec<Event>,
     pub(super) shape: Shape,
+    /// What names these events at their source; empty where they have no such names.
+    pub(super) names: Vec<u8>,
 }
 
 /// What the answer looks like.
@@ -44,31 +47,50 @@ pub(super) fn parse(format: Format, body: &[u8], now: Timestamp) -> Result<Parse
         )
     })?;
     match format {
-        Format::Json => parse_json(text, now),
+        Format::Json => parse_json(text, b"{[", |raw| build(raw, now)),
         Format::Ndjson => parse_lines(text, now),
+        Format::CloudEvent | Format::CloudEvents => {
+            let begin: &[u8] = match format {
+                Format::CloudEvent => b"{",
+                _ => b"[",
+            };
+            let mut names = Vec::new();
+            let parsed = parse_json(text, begin, |raw| cloud::build(raw, now, &mut names))?;
+            Ok(Parsed { names, ..parsed })
+        }
     }
 }
 
-fn parse_json(text: &str, now: Timestamp) -> Result<Parsed, Problem> {
+/// Parses an object or an array of them, which begins with one of the bytes of `begin`.
+fn parse_json(
+    text: &str,
+    begin: &[u8],
+    mut build: impl FnMut(&RawValue) -> Result<Event, Fault>,
+) -> Result<Parsed, Problem> {
     let raw: &RawValue =
         serde_json::from_str(text).map_err(|error| malformed(error.line(), &error))?;
-    let (objects, shape) = match raw.get().as_bytes().first() {
+    let first = raw.get().as_bytes().first();
+    let (objects, shape) = match first.filter(|first| begin.contains(first)) {
         Some(b'{') => (vec![raw], Shape::One),
-        Some(b'[') => (elements(raw)?, Shape::Many),
-        _ => {
-            return Err(Problem::new(
-                INVALID_EVENT,
-                format!("the body must be an object or an array, got {}", kind(raw)),
-            ));
+        Some(_) => (elements(raw)?, Shape::Many),
+        None => {
+            let wanted = match begin {
+                b"{" => "an object",
+                b"[" => "an array",
+                _ => "an object or an array",
+            };
+            let detail = format!("the body must be {wanted}, got {}", kind(raw));
+            return Err(Problem::new(INVALID_EVENT, detail));
         }
     };
     let events = objects.into_iter().enumerate().map(|(index, object)| {
-        let event = build(object, now);
+        let event = build(object);
         event.map_err(|fault| fault.into_problem((shape == Shape::Many).then_some(index)))
     });
     Ok(Parsed {
         events: events.collect::<Result<_, _>>()?,
         shape,
+        names: Vec::new(),
     })
 }
 
@@ -89,6 +111,7 @@ fn parse_lines(text: &str, now: Timestamp) -> Result<Parsed, Problem> {
     Ok(Parsed {
         events,
         shape: Shape::Many,
+        names: Vec::new(),
     })
 }
 
@@ -162,13 +185,13 @@ fn elements(array: &RawValue) -> Result<Vec<&RawValue>, Problem> {
 
 /// What is wrong with one event.
 #[derive(Debug, PartialEq)]
-struct Fault {
-    field: Option<String>,
-    detail: String,
+pub(super) struct Fault {
+    pub(super) field: Option<String>,
+    pub(super) detail: String,
 }
 
 impl Fault {
-    fn of(field: &str, detail: impl fmt::Display) -> Self {
+    pub(super) fn of(field: &str, detail: impl fmt::Display) -> Self {
         Self {
             field: Some(field.to_owned()),
             detail: detail.to_string(),
@@ -199,23 +222,15 @@ fn build(raw: &RawValue, now: Timestamp) -> Result<Event, Fault> {
             detail: format!("an event must be an object, got {}", kind(raw)),
         });
     }
-    // It is valid JSON, so all that can be wrong is a key with half of a surrogate pair.
-    let fields: Fields<'_> = serde_json::from_str(raw.get()).map_err(|_| Fault {
-        field: None,
-        detail: "a key is not valid Unicode".to_owned(),
-    })?;
+    let mut fields = Fields::default();
+    each_member(raw, |key, value| fields.take(key, value))?;
     if let Some(fault) = fields.fault {
         return Err(fault);
     }
     let Some(event_type) = fields.event_type else {
         return Err(Fault::of("type", "`type` is missing"));
     };
-    let event_type =
-        EventType::parse(&string("type", event_type)?).map_err(|error| Fault::of("type", error))?;
-    if event_type.is_reserved() {
-        let detail = format!("`type` must not be `{event_type}`: only the server publishes it");
-        return Err(Fault::of("type", detail));
-    }
+    let event_type = self::event_type(&string("type", event_type)?)?;
     let mut builder = Event::builder(event_type).timestamp(now);
     if let Some(payload) = fields.payload {
         builder = builder
@@ -238,6 +253,47 @@ fn build(raw: &RawValue, now: Timestamp) -> Result<Event, Fault> {
     Ok(builder.build())
 }
 
+/// Reads a type that may be published.
+pub(super) fn event_type(name: &str) -> Result<EventType, Fault> {
+    let event_type = EventType::parse(name).map_err(|error| Fault::of("type", error))?;
+    if event_type.is_reserved() {
+        let detail = format!("`type` must not be `{event_type}`: only the server publishes it");
+        return Err(Fault::of("type", detail));
+    }
+    Ok(event_type)
+}
+
+/// Calls `take` with each member of a valid object, in order.
+pub(super) fn each_member<'a>(
+    object: &'a RawValue,
+    take: impl FnMut(&str, &'a RawValue),
+) -> Result<(), Fault> {
+    struct Each<F>(F);
+
+    impl<'a, F: FnMut(&str, &'a RawValue)> Visitor<'a> for Each<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some(Text(key)) = map.next_key()? {
+                (self.0)(&key, map.next_value()?);
+            }
+            Ok(())
+        }
+    }
+
+    // It is valid JSON, so all that can be wrong is a key with half of a surrogate pair.
+    serde_json::Deserializer::from_str(object.get())
+        .deserialize_map(Each(take))
+        .map_err(|_| Fault {
+            field: None,
+            detail: "a key is not valid Unicode".to_owned(),
+        })
+}
+
 /// The fields of one event as they stand, and the first thing that is wrong with the keys.
 #[derive(Default)]
 struct Fields<'a> {
@@ -246,31 +302,6 @@ struct Fields<'a> {
     topic: Option<&'a RawValue>,
     correlation_id: Option<&'a RawValue>,
     fault: Option<Fault>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Fields::default();
-                while let Some(Text(key)) = map.next_key()? {
-                    let value = map.next_value()?;
-                    fields.take(&key, value);
-                }
-                Ok(fields)
-            }
-        }
-
-        deserializer.deserialize_map(Collect)
-    }
 }
 
 impl<'a> Fields<'a> {
@@ -297,12 +328,12 @@ impl<'a> Fields<'a> {
 }
 
 /// A value that is there and not null.
-fn given(value: Option<&RawValue>) -> Option<&RawValue> {
+pub(super) fn given(value: Option<&RawValue>) -> Option<&RawValue> {
     value.filter(|raw| raw.get() != "null")
 }
 
 /// The text of a JSON string, its escapes resolved.
-fn string<'a>(field: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, Fault> {
+pub(super) fn string<'a>(field: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, Fault> {
     if !raw.get().starts_with('"') {
         let detail = format!("`{field}` must be a string, got {}", kind(raw));
         return Err(Fault::of(field, detail));
@@ -320,7 +351,7 @@ fn string<'a>(field: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, Fault> {
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn kind(raw: &RawValue) -> &'static str {
+pub(super) fn kind(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "an array",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use stoat_events::{EncodedEvent, Filter, LogEntry};
+use stoat_events::{EncodedEvent, Filter, Format, LogEntry};
 
 use super::{Chunk, Phase, Session, age};
 use crate::stats::Tally;
@@ -46,6 +46,11 @@ impl Session {
     /// Whether the socket has taken a part of a piece only: a frame must not follow.
     pub(in crate::connection) fn is_within_a_frame(&self) -> bool {
         self.begun > 0
+    }
+
+    /// Whether the frames that all share are right for this client.
+    pub(in crate::connection) fn takes_shared_frames(&self) -> bool {
+        self.format == Format::Stoat
     }
 
     pub(in crate::connection) fn filter(&self) -> &Arc<Filter> {
@@ -90,7 +95,7 @@ impl Session {
             self.cursor = entry.sequence();
             if rest < len {
                 self.begun = rest;
-                self.queue.push_back(Chunk::Entry(entry.clone()));
+                self.line_up(Chunk::Entry(entry.clone()));
                 break;
             }
             rest -= len;
@@ -110,6 +115,6 @@ impl Session {
         self.begun = bytes;
         let seen_before = std::mem::replace(&mut self.beat_seen, number);
         let event = Arc::clone(event);
-        self.queue.push_back(Chunk::Beat { event, seen_before });
+        self.line_up(Chunk::Beat { event, seen_before });
     }
 }
