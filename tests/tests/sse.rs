@@ -229,7 +229,7 @@ async fn a_stream_ends_with_its_token() {
     );
     let server = Setup::default().file(&table).start();
     let token = rs256(&claims(
-        json!({"exp": in_seconds(3), "stoat_rights": ["subscribe", "publish"]}),
+        json!({"exp": in_seconds(6), "stoat_rights": ["subscribe", "publish"]}),
     ));
     let mut stream = Sse::ask(&server, &Request::get("/sse").bearer(&token)).await;
     server

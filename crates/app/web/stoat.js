@@ -2,10 +2,9 @@
  * The browser client of stoat: one socket for a page, that comes back and misses nothing.
  *
  *     import { connect } from "/stoat.js";
- *     const client = connect({ types: ["scan_completed"] });
- *     client.onEvent("scan_completed", (event) => console.log(event.payload));
+ *     connect().onEvent("scan_completed", (event) => console.log(event.payload));
  *
- * No dependencies. `stoat.d.ts` has the types, `README.md` says the rest.
+ * `stoat.d.ts` has the types, `README.md` says the rest.
  */
 
 /** The first wait before a reconnect is random below this; each further one below twice as much. */
@@ -133,6 +132,7 @@ class Link {
   #lastSeen = 0;
   #lastLook = 0;
   #sent = "";
+  #told = false;
   #timers = {};
   #listeners = new AbortController();
 
@@ -142,27 +142,22 @@ class Link {
     this.lastEventId = settings.lastEventId ?? stored;
     links.push(this);
     const { signal } = this.#listeners;
-    const on = (target, name, what) => target?.addEventListener(name, what, { signal });
-    on(globalThis, "pagehide", () => this.#pause());
-    on(globalThis, "pageshow", () => this.state === "paused" && this.#open());
-    on(globalThis, "online", () => this.#wake(0));
-    on(globalThis.document, "resume", () => this.#wake(0));
-    on(globalThis.document, "visibilitychange", () => {
+    const on = (target, name, what) => target.addEventListener(name, what, { signal });
+    on(window, "pagehide", () => this.#pause());
+    on(window, "pageshow", () => this.state === "paused" && this.#open());
+    on(window, "online", () => this.#wake(0));
+    on(document, "resume", () => this.#wake(0));
+    on(document, "visibilitychange", () => {
       if (document.visibilityState === "visible") this.#wake(this.#settings.quiet / 3);
     });
     queueMicrotask(() => this.#clients.size > 0 && this.#open());
   }
 
   serves(settings) {
-    const { base, token, transport, storageKey, share } = this.#settings;
-    return (
-      share &&
-      this.#settings.lastEventId === null &&
-      base.href === settings.base.href &&
-      token === settings.token &&
-      transport === settings.transport &&
-      storageKey === settings.storageKey
-    );
+    const mine = this.#settings;
+    const keys = ["token", "transport", "storageKey", "lastEventId", "share"];
+    const same = keys.every((key) => mine[key] === settings[key]);
+    return same && mine.base.href === settings.base.href && this.state !== "refused";
   }
 
   has(client) {
@@ -175,19 +170,13 @@ class Link {
   }
 
   leave(client) {
-    if (!this.#clients.has(client)) return;
-    const change = { state: "closed" };
-    if (this.#clients.size > 1) {
-      this.#clients.delete(client);
-      client.tell(change);
-      this.filtersChanged();
-      return;
-    }
+    if (!this.#clients.delete(client)) return;
+    client.tell({ state: "closed" });
+    if (this.#clients.size > 0) return this.filtersChanged();
     links.splice(links.indexOf(this), 1);
     this.#listeners.abort();
     this.#drop();
-    this.#become("closed", change);
-    this.#clients.delete(client);
+    this.state = "closed";
   }
 
   /** Tells the server, once for all changes of this moment. */
@@ -222,15 +211,18 @@ class Link {
     const filters = this.#filters();
     this.#sent = JSON.stringify(filters);
     this.#become("connecting", { attempt: this.#attempts });
-    let token = null;
+    const { base, transport } = this.#settings;
+    let [token, position] = [null, this.lastEventId];
     try {
+      // Without one, what is published while the first connection is lost would be missed.
+      position ??= await newest(base);
       token = await tokenOf(this.#settings.token);
     } catch (error) {
       if (turn === this.#turn) this.#wait(null, { error });
       return;
     }
     if (turn !== this.#turn) return;
-    const { transport } = this.#settings;
+    this.lastEventId = position;
     const giveUp = transport === "auto" && this.#failedSockets >= FAILURES_BEFORE_SSE;
     this.carrier = transport === "sse" || giveUp ? "sse" : "websocket";
     // A request on a connection that is dead without a word would wait for ever.
@@ -238,7 +230,7 @@ class Link {
     this.#timers.open = setTimeout(late, this.#settings.pongWait);
     const ours = (what) => (argument) => turn === this.#turn && what(argument);
     const begin = this.carrier === "sse" ? openStream : openSocket;
-    this.#transport = begin(address(this.#settings.base, this.lastEventId, filters), token, {
+    this.#transport = begin(address(base, position, filters), token, {
       opened: ours(() => this.#opened()),
       alive: ours(() => (this.#lastSeen = Date.now())),
       text: ours((text) => this.#received(text)),
@@ -257,13 +249,9 @@ class Link {
 
   #received(text) {
     this.#lastSeen = Date.now();
-    let event;
-    try {
-      event = JSON.parse(text);
-    } catch {
-      return;
-    }
-    if (typeof event?.type !== "string") return;
+    const event = JSON.parse(text);
+    // The answer to a ping has none.
+    if (typeof event.type !== "string") return;
     this.#attempts = 0;
     if (event.event_id) {
       this.lastEventId = event.event_id;
@@ -305,6 +293,7 @@ class Link {
   #wait(told, why) {
     const most = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#attempts);
     const delay = told ?? Math.random() * most;
+    this.#told = told !== null;
     this.#attempts += 1;
     this.#timers.retry = setTimeout(() => this.#open(), delay);
     this.#become("waiting", { ...why, delay });
@@ -321,7 +310,7 @@ class Link {
 
   /** After something that a connection may not have outlived. */
   #wake(quiet) {
-    if (this.state === "waiting") this.#open();
+    if (this.state === "waiting" && !this.#told) this.#open();
     else if (this.state === "open" && Date.now() - this.#lastSeen >= quiet) this.#doubt();
   }
 
@@ -369,7 +358,14 @@ function openSocket({ socket: url }, token, on) {
   const fits = token !== null && SUBPROTOCOL.test(token);
   if (token !== null && !fits) url.searchParams.set("token", token);
   const protocols = fits ? ["stoat.v1", `bearer.${token}`] : ["stoat.v1"];
-  const socket = new WebSocket(url, protocols);
+  let socket;
+  try {
+    socket = new WebSocket(url, protocols);
+  } catch (error) {
+    // An address that the page may not use.
+    queueMicrotask(() => on.ended({ error }));
+    return { send: () => {}, ping: () => true, close: () => {} };
+  }
   socket.onopen = () => on.opened();
   socket.onmessage = ({ data }) => on.text(data);
   socket.onclose = ({ code, reason }) => on.ended({ code, reason });
@@ -428,6 +424,13 @@ function address(base, lastEventId, { types, topics }) {
   return { socket, stream };
 }
 
+/** The position of the newest event, as each answer has it; it is `earliest` in an empty log. */
+async function newest(base) {
+  const options = { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(PONG_WAIT) };
+  const answer = await fetch(new URL("stoat.js", base), options);
+  return answer.headers.get("X-Stoat-Cursor") ?? (answer.ok ? "earliest" : null);
+}
+
 /** The status with which the server answers a small question; null where it does not. */
 async function probe(base, token) {
   if (isForeign(base)) return null;
@@ -442,7 +445,7 @@ async function probe(base, token) {
 }
 
 function isForeign(url) {
-  return url.origin !== globalThis.location?.origin;
+  return url.origin !== location.origin;
 }
 
 function authorization(token) {
@@ -455,10 +458,10 @@ async function tokenOf(token) {
 
 function settingsOf(options) {
   const own = import.meta.url.startsWith("http") ? new URL("/", import.meta.url) : undefined;
-  const base = new URL(options.url ?? own ?? "/", globalThis.location?.href);
+  const base = new URL(options.url ?? own ?? "/", location.href);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   base.search = base.hash = "";
-  const storage = options.resume === "session" ? globalThis.sessionStorage : undefined;
+  const storage = options.resume === "session" ? sessionStorage : undefined;
   return {
     base,
     token: options.token ?? null,
@@ -477,10 +480,8 @@ function filterOf({ types, topics }) {
 }
 
 function matches({ types, topics }, { type, topic }) {
-  const reaches = (pattern) =>
-    pattern === "*" ||
-    pattern === topic ||
-    (pattern.endsWith(".*") && (topic ?? "").startsWith(pattern.slice(0, -1)));
+  const below = (pattern) => pattern.endsWith(".*") && topic?.startsWith(pattern.slice(0, -1));
+  const reaches = (pattern) => pattern === "*" || pattern === topic || below(pattern);
   return (types === null || types.includes(type)) && (topics === null || topics.some(reaches));
 }
 
@@ -490,7 +491,7 @@ function call(handlers, argument) {
     try {
       handler(argument);
     } catch (error) {
-      globalThis.reportError ? reportError(error) : console.error(error);
+      reportError(error);
     }
   }
 }

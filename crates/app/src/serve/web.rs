@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderName,
-    HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL,
+    CONTENT_SECURITY_POLICY, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -113,6 +114,8 @@ impl Asset {
         } else {
             // They hold no data; pages of other origins may use the client.
             set(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+            // From where the client begins.
+            set(ACCESS_CONTROL_EXPOSE_HEADERS, "X-Stoat-Cursor");
         }
         if let Ok(etag) = HeaderValue::try_from(&self.etag) {
             headers.insert(ETAG, etag);
