@@ -55,6 +55,7 @@ async fn the_effective_settings_are_shown_with_all_keys() {
         "body_timeout",
         "drain_timeout",
         "idempotency_ttl",
+        "schemas_dir",
         "allowed_origins",
         "trusted_proxies",
         "publish_rate",

@@ -22,7 +22,10 @@ fn main() -> ExitCode {
         Ok(Command::CheckConfig(flags)) => check_config(&flags, environment),
         Ok(Command::Schema(wanted, flags)) => {
             match Settings::load(&flags, environment, read_file) {
-                Ok(loaded) => print(&wanted.write(&loaded.settings)),
+                Ok(loaded) => match wanted.write(&loaded.settings) {
+                    Ok(text) => print(&text),
+                    Err(error) => refuse(&error.to_string()),
+                },
                 Err(error) => refuse(&error.to_string()),
             }
         }

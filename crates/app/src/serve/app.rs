@@ -18,6 +18,7 @@ use super::log::{self, Log};
 use super::metrics::Metrics;
 use super::proxies::Proxies;
 use super::rate::Rate;
+use super::schemas::Schemas;
 use super::tls::Tls;
 use crate::settings::Settings;
 
@@ -43,6 +44,8 @@ pub(super) struct App {
     pub(super) bodies: Budget,
     pub(super) auth: Auth,
     pub(super) descriptions: Descriptions,
+    /// What payloads must be like.
+    pub(super) schemas: Schemas,
     pub(super) proxies: Proxies,
     /// On publishing; nothing where there is none.
     pub(super) rate: Option<Rate>,
@@ -77,6 +80,7 @@ impl App {
         settings: &Settings,
         log: Log,
         tls: Option<Arc<Tls>>,
+        schemas: Schemas,
     ) -> Result<Self, prometheus::Error> {
         let hub = ConnectionManager::new(log.log, hub_config(settings));
         Ok(Self {
@@ -100,7 +104,8 @@ impl App {
             answers: Budget::new(ANSWER_BYTES),
             bodies: Budget::new(BODY_BYTES.max(settings.max_body * 2)),
             auth: Auth::new(settings),
-            descriptions: Descriptions::new(settings),
+            descriptions: Descriptions::new(settings, &schemas),
+            schemas,
             proxies: Proxies::new(&settings.trusted_proxies),
             rate: settings
                 .publish_rate

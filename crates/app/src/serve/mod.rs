@@ -20,6 +20,7 @@ mod proxies;
 mod publish;
 mod rate;
 mod router;
+mod schemas;
 mod signals;
 mod sse;
 mod tls;
@@ -41,6 +42,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use app::App;
 pub use describe::Description;
 use log::Log;
+pub use schemas::SchemaError;
+use schemas::Schemas;
 use signals::Signals;
 use tls::Tls;
 pub use tls::TlsError;
@@ -115,6 +118,8 @@ pub enum ServeError {
     Tls(TlsError),
     /// The log on disk could not be opened.
     Log(OpenError),
+    /// A schema of `schemas_dir` cannot be used.
+    Schema(SchemaError),
     /// The metrics could not be set up.
     Metrics(Box<dyn Error + Send + Sync>),
     /// A second signal came before the drain was complete.
@@ -134,6 +139,7 @@ impl fmt::Display for ServeError {
             Self::Start(error) => write!(f, "cannot start: {error}"),
             Self::Tls(error) => write!(f, "{error}"),
             Self::Log(error) => error.fmt(f),
+            Self::Schema(error) => error.fmt(f),
             Self::Metrics(error) => write!(f, "cannot set up the metrics: {error}"),
             Self::CutShort => f.write_str("stopped by a second signal before all was drained"),
         }
@@ -146,7 +152,7 @@ impl ServeError {
     /// Whether it is the settings that have to change.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Tls(_) => true,
+            Self::Tls(_) | Self::Schema(_) => true,
             Self::Log(error) => error.is_unusable(),
             _ => false,
         }
@@ -166,18 +172,19 @@ impl Server {
     /// Listens on the address of the settings.
     ///
     /// # Errors
-    /// [`ServeError::Tls`], [`ServeError::Listen`], [`ServeError::Log`] and
+    /// [`ServeError::Tls`], [`ServeError::Schema`], [`ServeError::Listen`], [`ServeError::Log`] and
     /// [`ServeError::Metrics`].
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
     pub fn bind(settings: &Settings) -> Result<Self, ServeError> {
         let tls = Tls::from_settings(settings).map_err(ServeError::Tls)?;
+        let schemas = Schemas::load(settings.schemas_dir.as_deref()).map_err(ServeError::Schema)?;
         let refused = |error| ServeError::Listen(settings.listen, error);
         let listener = listener::bind(settings.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let log = Log::open(settings).map_err(ServeError::Log)?;
-        let app = App::new(settings, log, tls);
+        let app = App::new(settings, log, tls, schemas);
         let app = app.map_err(|error| ServeError::Metrics(Box::new(error)))?;
         Ok(Self {
             app: Arc::new(app),

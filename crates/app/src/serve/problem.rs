@@ -44,6 +44,7 @@ kinds! {
     EVENT_TOO_LARGE: PAYLOAD_TOO_LARGE, "event-too-large", "An event is too large";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of a type that is not taken here";
     INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid-event", "An event is not valid";
+    PAYLOAD_MISMATCH: UNPROCESSABLE_ENTITY, "payload-mismatch", "A payload breaks its schema";
     EMPTY_BATCH: UNPROCESSABLE_ENTITY, "empty-batch", "There is no event to publish";
     IDEMPOTENCY_KEY_REUSED: UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The Idempotency-Key was used with other content";
     TOPIC_FORBIDDEN: FORBIDDEN, "topic-forbidden", "The token is not good for this topic";

@@ -135,6 +135,8 @@ settings! {
         "Most time for a clean shutdown; 0 does not wait";
     idempotency_ttl: Duration = time(MILLISECOND, 7 * DAY), default "600s", open,
         "How long a repeated Idempotency-Key gets the first answer";
+    schemas_dir: Option<PathBuf> = DIRECTORY, default "", open,
+        "Directory with a JSON Schema of the payload, TYPE.json, for each type to be checked on publish; in breach: 422";
     allowed_origins: Vec<Origin> = Origins, default "", open,
         "Exact origins (`scheme://host[:port]`) that may connect from a browser besides the server's own";
     tls_cert: Option<PathBuf> = FILE, default "", open,

@@ -10,6 +10,7 @@ use stoat_events::{Catalog, EventType};
 
 use super::answer::{Answer, text};
 use super::health::Report;
+use super::schemas::{SchemaError, Schemas};
 use crate::settings::Settings;
 
 /// A description of the server.
@@ -41,13 +42,20 @@ impl Description {
     }
 
     /// The description of a server with these settings, as text.
-    pub fn write(self, settings: &Settings) -> String {
-        let catalog = catalog();
+    ///
+    /// # Errors
+    /// A schema of `schemas_dir` cannot be used.
+    pub fn write(self, settings: &Settings) -> Result<String, SchemaError> {
+        let schemas = Schemas::load(settings.schemas_dir.as_deref())?;
+        Ok(self.text(settings, &catalog(&schemas)))
+    }
+
+    fn text(self, settings: &Settings, catalog: &Catalog) -> String {
         let value = match self {
             Self::Event => catalog.json_schema(),
-            Self::OpenApi => openapi::document(settings, &catalog),
+            Self::OpenApi => openapi::document(settings, catalog),
             Self::AsyncApi => {
-                stoat_ws_hub::asyncapi(&catalog, "stoat", env!("CARGO_PKG_VERSION"), "/ws")
+                stoat_ws_hub::asyncapi(catalog, "stoat", env!("CARGO_PKG_VERSION"), "/ws")
             }
             Self::TypeScript => return catalog.typescript(),
         };
@@ -79,8 +87,9 @@ impl Description {
 pub(super) struct Descriptions([Bytes; Description::ALL.len()]);
 
 impl Descriptions {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self(Description::ALL.map(|description| description.write(settings).into()))
+    pub(super) fn new(settings: &Settings, schemas: &Schemas) -> Self {
+        let catalog = catalog(schemas);
+        Self(Description::ALL.map(|description| description.text(settings, &catalog).into()))
     }
 
     /// An answer; all of them share the bytes.
@@ -91,10 +100,10 @@ impl Descriptions {
 }
 
 /// The events that the server knows the payloads of.
-fn catalog() -> Catalog {
+fn catalog(schemas: &Schemas) -> Catalog {
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
     let report = settings.into_generator().into_root_schema_for::<Report>();
-    Catalog::new().with_schema(&EventType::HealthStatus, report.to_value())
+    schemas.describe(Catalog::new().with_schema(&EventType::HealthStatus, report.to_value()))
 }
 
 fn pretty(value: &Value) -> String {

@@ -227,6 +227,7 @@ fn publish(settings: &Settings, generator: &mut SchemaGenerator) -> Operation {
             problem::EVENT_TOO_LARGE,
             problem::UNSUPPORTED_MEDIA_TYPE,
             problem::INVALID_EVENT,
+            problem::PAYLOAD_MISMATCH,
             problem::EMPTY_BATCH,
             problem::IDEMPOTENCY_KEY_REUSED,
             problem::RATE_EXCEEDED,

@@ -29,10 +29,11 @@ use super::auth::Access;
 use super::body::RequestBody;
 use super::problem::{
     BATCH_TOO_LARGE, DISK_FULL, DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL,
-    INVALID_IDEMPOTENCY_KEY, Problem, RATE_EXCEEDED, TOPIC_FORBIDDEN, UNAVAILABLE,
-    UNSUPPORTED_MEDIA_TYPE,
+    INVALID_IDEMPOTENCY_KEY, PAYLOAD_MISMATCH, Problem, RATE_EXCEEDED, TOPIC_FORBIDDEN,
+    UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE, shown,
 };
 use super::rate::{Key, Over, Rate};
+use super::schemas::{Mismatch, Schemas};
 pub(super) use media::Format;
 use parse::{Parsed, Shape};
 
@@ -78,6 +79,7 @@ pub(super) async fn publish(
         let over = |over| over_rate(rate, events.len(), over);
         rate.take(&publisher, events.len(), now()).map_err(over)?;
     }
+    check_payloads(&events, &app.schemas, shape)?;
     let owner = access.owner.as_deref().unwrap_or_default();
     let is_named = key.is_none() && !names.is_empty();
     let key = match is_named {
@@ -179,6 +181,28 @@ fn check_topics(events: &[Event], scope: &Scope, shape: Shape) -> Result<(), Pro
         Shape::One => problem,
         Shape::Many => problem.index(index),
     })
+}
+
+/// Names the place in the payload, as a JSON pointer behind `payload`.
+fn check_payloads(events: &[Event], schemas: &Schemas, shape: Shape) -> Result<(), Problem> {
+    for (index, event) in events.iter().enumerate() {
+        let Err(Mismatch { path, why }) = schemas.check(event) else {
+            continue;
+        };
+        let place = format!("payload{path}");
+        let detail = format!(
+            "`{}` of `{}`: {}",
+            shown(&place),
+            event.event_type(),
+            shown(&why)
+        );
+        let problem = Problem::new(PAYLOAD_MISMATCH, detail).field(&place);
+        return Err(match shape {
+            Shape::One => problem,
+            Shape::Many => problem.index(index),
+        });
+    }
+    Ok(())
 }
 
 fn over_rate(rate: &Rate, events: usize, over: Over) -> Problem {
