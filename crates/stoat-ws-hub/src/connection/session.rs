@@ -57,7 +57,8 @@ pub(super) struct Session {
     echo: bool,
     /// What follows the cursor is not in memory.
     wants_fetch: bool,
-    fetched: Vec<LogEntry>,
+    /// With the position that they follow.
+    fetched: (u64, Vec<LogEntry>),
 }
 
 #[derive(Debug)]
@@ -132,7 +133,7 @@ impl Session {
             #[cfg(feature = "echo")]
             echo: config.echo,
             wants_fetch: false,
-            fetched: Vec::new(),
+            fetched: (0, Vec::new()),
         }
     }
 
@@ -150,7 +151,7 @@ impl Session {
     pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
         self.wants_fetch = false;
         let more = self.fill_up(hub, now);
-        self.fetched = Vec::new();
+        self.fetched = (0, Vec::new());
         more
     }
 
@@ -411,6 +412,12 @@ impl Session {
                     return false;
                 }
                 ReadStatus::Read if self.scratch.is_empty() => {
+                    if let Some(beat) = beat {
+                        // Its position is beyond the last event, where the log leaves
+                        // numbers out; there is nothing in between.
+                        self.line_up_beat(beat, hub);
+                        continue;
+                    }
                     self.scratch = Vec::new();
                     return true;
                 }
