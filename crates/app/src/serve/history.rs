@@ -1,11 +1,14 @@
 //! `GET /api/v1/events`: what is retained, page by page.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use stoat_events::{
-    EventId, EventLog, Filter, InvalidFilter, LogEntry, ReadLimit, ReadStatus, Resume, Scope,
+    EventId, EventLog, Filter, InvalidFilter, LogEntry, NotReady, ReadLimit, ReadStatus, Resume,
+    Scope,
 };
+use tokio::time::timeout;
 
 use super::answer::{Answer, text};
 use super::problem::{INVALID_QUERY, Problem, shown};
@@ -22,6 +25,8 @@ const CHUNK: ReadLimit = ReadLimit {
 const MAX_PAGE_BYTES: usize = 4 << 20;
 /// The most that a page has with an event of the usual size at its end.
 pub(super) const MOST_BYTES: usize = MAX_PAGE_BYTES + (64 << 10);
+/// The most time for one chunk that is not in memory.
+const FETCH: Duration = Duration::from_secs(10);
 /// A page ends after so many events were looked at, whatever the filters let through.
 const MAX_SCANNED: u64 = 100_000;
 
@@ -73,6 +78,11 @@ impl Query {
         })
     }
 
+    /// Where the page begins.
+    pub(super) fn resume(&self) -> &Resume {
+        &self.resume
+    }
+
     /// The same for a reader that has a right to this only.
     #[must_use]
     pub(super) fn within(mut self, scope: &Scope) -> Self {
@@ -111,9 +121,12 @@ pub(super) struct Page {
 
 /// Reads one page. The log is never locked for more than a chunk, and never chased: the page
 /// ends at the latest where the log ended when it was begun.
-pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
+///
+/// # Errors
+/// [`NotReady`] where the log does not bring events that it has.
+pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Result<Page, NotReady> {
     let bounds = log.bounds();
-    let start = bounds.attach(&query.resume);
+    let start = log.attach(&query.resume);
     let mut page = Page {
         events: Vec::new(),
         scanned_to: bounds.id(start.cursor),
@@ -137,14 +150,19 @@ pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
                 continue;
             }
             ReadStatus::Stored => {
-                chunk = log.fetch(cursor, CHUNK).await;
+                let fetched = timeout(FETCH, log.fetch(cursor, CHUNK)).await;
+                chunk = fetched.map_err(|_| NotReady::new("old events do not come"))?;
                 if chunk.is_empty() {
                     // Gone by now; the next look says so.
                     tokio::task::yield_now().await;
                     continue;
                 }
             }
-            ReadStatus::Read if chunk.is_empty() => break,
+            ReadStatus::Read if chunk.is_empty() => {
+                // The log leaves numbers out; there is nothing in between.
+                cursor = cursor.max(bounds.last);
+                break;
+            }
             ReadStatus::Read => {}
         }
         for entry in chunk.drain(..) {
@@ -163,7 +181,7 @@ pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
     }
     page.scanned_to = bounds.id(cursor);
     page.is_last = cursor >= bounds.last;
-    page
+    Ok(page)
 }
 
 impl Page {

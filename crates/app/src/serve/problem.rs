@@ -97,6 +97,16 @@ pub(super) const UNAVAILABLE: Kind = Kind::new(
     "unavailable",
     "Events cannot be taken now",
 );
+pub(super) const OUTCOME_UNKNOWN: Kind = Kind::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "outcome-unknown",
+    "It is not known whether the events were taken",
+);
+pub(super) const LOG_NOT_READY: Kind = Kind::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "log-not-ready",
+    "The log cannot be read now",
+);
 pub(super) const DISK_FULL: Kind = Kind::new(
     StatusCode::INSUFFICIENT_STORAGE,
     "disk-full",

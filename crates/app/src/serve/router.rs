@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
-use stoat_ws_hub::{CURSOR_HEADER, RejectReason};
+use stoat_ws_hub::{CURSOR_HEADER, RejectReason, Subscription};
 
 use super::answer::{Answer, Outcome};
 use super::app::App;
@@ -16,7 +16,7 @@ use super::body::RequestBody;
 use super::connection::{HEAD_BYTES, refusal};
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
-use super::{connections, history, publish};
+use super::{connections, history, log, publish};
 use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
@@ -183,7 +183,7 @@ async fn serve(
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     match route {
         // The hub judges the method too.
-        Route::WebSocket => upgrade(app, head, client, &access),
+        Route::WebSocket => upgrade(app, head, client, &access).await,
         Route::Events if head.method == Method::POST => {
             let published = publish::publish(app, &head, body, &access, client).await?;
             Ok(with_cursor_now(app, published))
@@ -212,7 +212,11 @@ async fn serve(
     }
 }
 
-fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access) -> Outcome {
+async fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access) -> Outcome {
+    // What cannot be parsed the hub refuses.
+    if let Ok(subscription) = Subscription::from_request(&head.uri, &head.headers) {
+        log::prepare(app, &subscription.resume).await?;
+    }
     let mut request = Request::from_parts(head, ());
     match app
         .hub
@@ -236,7 +240,9 @@ fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access)
 
 async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
     let query = history::Query::from_uri(&head.uri)?.within(&access.scope);
+    log::prepare(app, query.resume()).await?;
     let page = history::page(&**app.hub.log(), &query).await;
+    let page = page.map_err(log::not_ready)?;
     let mut answer = page.to_answer();
     let cursor = page
         .cursor()
