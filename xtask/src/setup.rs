@@ -20,7 +20,7 @@ pub(crate) fn has_nextest() -> bool {
     process::cargo(["nextest", "--version"]).works()
 }
 
-/// Node, npm, curl and a Python that can make virtual environments, from Debian where missing.
+/// Node, npm, curl, a NATS server and a Python that can make virtual environments, from Debian where missing.
 fn system_packages() -> Result {
     let mut missing = Vec::new();
     if !process::program("node", ["--version"]).works() {
@@ -35,12 +35,17 @@ fn system_packages() -> Result {
     if !process::program("curl", ["--version"]).works() {
         missing.push("curl");
     }
+    // Debian puts it where not every user looks.
+    let is_nats = |path: &&str| process::program(path, ["--version"]).works();
+    if !["nats-server", "/usr/sbin/nats-server"].iter().any(is_nats) {
+        missing.push("nats-server");
+    }
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     let advice = format!(
-        "the tests need Node with npm, Python 3.10 or newer with venv, and curl; \
+        "the tests need Node with npm, Python 3.10 or newer with venv, curl and nats-server; \
          on Debian: apt-get install {list}"
     );
     if !process::program("apt-get", ["--version"]).works() {
