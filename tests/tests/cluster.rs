@@ -211,7 +211,7 @@ async fn a_batch_that_the_broker_cannot_take_is_refused_whole() {
         r#"{{"type":"a","payload":{{"filler":"{}"}}}}"#,
         "x".repeat(3000)
     );
-    let batch = Request::publish_lines(vec![&*line; 4].join("\n"))
+    let batch = Request::publish_lines([&*line; 4].join("\n"))
         .send(&server)
         .await;
     batch.problem(413);

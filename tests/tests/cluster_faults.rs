@@ -246,9 +246,9 @@ async fn clients_of_a_server_that_is_killed_go_on_elsewhere() {
     }
     // Some of them publish to a server that will be gone.
     let publishers = Publishers::start(&addresses, 4);
-    for dead in 0..2 {
+    for node in &mut nodes[..2] {
         publishers.acknowledge(300).await;
-        nodes[dead] = None;
+        *node = None;
     }
     publishers.acknowledge(300).await;
     let (publishers, _) = publishers.stop().await;
