@@ -9,6 +9,9 @@ use std::collections::HashMap;
 use crate::event::{Event, split_id};
 use crate::http::{Connection, Request};
 
+/// A refusal that says that the event may be in the log all the same.
+const OUTCOME_UNKNOWN: &str = "urn:stoat:problem:outcome-unknown";
+
 /// What became of an event that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -16,7 +19,7 @@ pub enum Attempt {
     Acknowledged(String),
     /// It was refused with this status.
     Refused(u16),
-    /// No answer came.
+    /// No answer came, or one that says that nobody knows.
     Unknown,
 }
 
@@ -46,6 +49,7 @@ impl Publisher {
                 let id = response.json()["event_id"].as_str().map(str::to_owned);
                 Attempt::Acknowledged(id.expect("an ID"))
             }
+            Some(response) if response.json()["type"] == OUTCOME_UNKNOWN => Attempt::Unknown,
             Some(response) => Attempt::Refused(response.status),
         };
         self.note(attempt)
@@ -82,7 +86,7 @@ pub struct Report {
     pub reordered: Vec<String>,
     /// Seen though it was refused or never sent, or not as it was sent, or not under its ID.
     pub phantom: Vec<String>,
-    /// A position that was passed over without a `gap`.
+    /// A position that was passed over without a `gap`, or an event that another reader saw.
     pub silent_gap: Vec<String>,
 }
 
@@ -95,15 +99,33 @@ pub struct Checker {
     newest: HashMap<usize, usize>,
     last: Option<String>,
     gap: bool,
+    /// The log leaves positions out; only another reader can tell what was passed over.
+    sparse: bool,
+    /// The IDs in order; nothing where there was a `gap`.
+    order: Vec<Option<String>>,
 }
 
 impl Checker {
+    /// For the reader of a log whose positions are not contiguous.
+    pub fn sparse() -> Self {
+        Self {
+            sparse: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next event that the reader saw.
     pub fn saw(&mut self, event: &Event, publishers: &[Publisher]) {
         if event.event_type == "gap" {
             self.gap = true;
+            self.order.push(None);
             return;
         }
+        if self.sparse && event.event_type == "health_status" {
+            // Of one server, and not of the log.
+            return;
+        }
+        self.order.push(Some(event.id.clone()));
         let told = format!("{event:?}");
         self.check_position(event, &told);
         if event.event_type != "checked" {
@@ -126,11 +148,39 @@ impl Checker {
             self.report.duplicated.push(told);
             return;
         }
+        let is_known = attempts.is_some_and(|attempts| attempts[n] != Attempt::Unknown);
+        if !is_known {
+            // It may take effect at any time.
+            return;
+        }
         let newest = self.newest.entry(publisher).or_insert(n);
         if n < *newest {
             self.report.reordered.push(told);
         }
         *newest = n.max(*newest);
+    }
+
+    /// As [`end`](Self::end), held against what another reader of the same log saw.
+    pub fn end_against(mut self, publishers: &[Publisher], all: &[Event]) -> Report {
+        let order: Vec<_> = std::mem::take(&mut self.order);
+        let known = all
+            .iter()
+            .filter(|event| event.event_type != "health_status");
+        let at: HashMap<&str, usize> = known.map(|event| &*event.id).zip(0..).collect();
+        for pair in order.windows(2) {
+            let [Some(before), Some(after)] = pair else {
+                continue;
+            };
+            match (at.get(&**before), at.get(&**after)) {
+                (Some(before), Some(after)) if *after <= before + 1 => {}
+                (Some(_), Some(_)) => self.report.silent_gap.push(after.clone()),
+                _ => self
+                    .report
+                    .phantom
+                    .push(format!("{before} and {after}: one is of no event")),
+            }
+        }
+        self.end(publishers)
     }
 
     /// The report, with what is missing.
@@ -157,7 +207,7 @@ impl Checker {
             self.report.duplicated.push(told.to_owned());
         } else if epoch == same && at < before {
             self.report.reordered.push(told.to_owned());
-        } else if (epoch != same || at > before + 1) && !had_gap {
+        } else if (epoch != same || at > before + 1 && !self.sparse) && !had_gap {
             self.report.silent_gap.push(told.to_owned());
         }
     }
@@ -240,6 +290,8 @@ mod tests {
             event(5, 4),
         ];
         assert_eq!(faults(&twice), [0, 1, 0, 0, 0]);
+        let late = [event(1, 0), event(2, 1), gap(), event(5, 4), event(6, 3)];
+        assert_eq!(report(&late), Report::default());
         let back = [event(2, 1), event(1, 0), gap(), event(5, 4)];
         assert_eq!(faults(&back), [0, 0, 2, 0, 0]);
         let refused = [event(1, 0), event(2, 1), event(3, 2), gap(), event(5, 4)];
@@ -249,5 +301,33 @@ mod tests {
         let changed = payload(0, 0).replace("\"n\"", " \"n\"");
         let changed = [with_payload(1, &changed), event(2, 1), gap(), event(5, 4)];
         assert_eq!(faults(&changed), [1, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn another_reader_tells_what_was_passed_over() {
+        let mut publisher = Publisher::new(0);
+        for n in 0..3 {
+            publisher.note(match n {
+                1 => Attempt::Unknown,
+                n => Attempt::Acknowledged(id(n * 10 + 1)),
+            });
+        }
+        let publishers = [publisher];
+        let all = [event(1, 0), event(11, 1), event(21, 2)];
+        let report = |seen: &[Event]| {
+            let mut checker = Checker::sparse();
+            for event in seen {
+                checker.saw(event, &publishers);
+            }
+            checker.end_against(&publishers, &all)
+        };
+        assert_eq!(report(&all), Report::default());
+        assert_eq!(report(&all[..2]).lost.len(), 1);
+        let passed_over = report(&[event(1, 0), event(21, 2)]);
+        assert_eq!(passed_over.silent_gap, [id(21)]);
+        assert_eq!(
+            report(&[event(1, 0), gap(), event(21, 2)]),
+            Report::default()
+        );
     }
 }

@@ -23,8 +23,8 @@ pub(crate) fn has_nextest() -> bool {
     process::cargo(["nextest", "--version"]).works()
 }
 
-/// Node, npm, curl, Chromium and a Python that can make virtual environments, from Debian where
-/// missing.
+/// Node, npm, curl, Chromium, a NATS server and a Python that can make virtual environments, from
+/// Debian where missing.
 fn system_packages() -> Result {
     let mut missing = Vec::new();
     if !process::program("node", ["--version"]).works() {
@@ -43,12 +43,17 @@ fn system_packages() -> Result {
     if !process::program(CHROMIUM, ["--version"]).works() {
         missing.push("chromium");
     }
+    // Debian puts it where not every user looks.
+    let is_nats = |path: &&str| process::program(path, ["--version"]).works();
+    if !["nats-server", "/usr/sbin/nats-server"].iter().any(is_nats) {
+        missing.push("nats-server");
+    }
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     let advice = format!(
-        "the tests need Node with npm, Python 3.10 or newer with venv, curl and {CHROMIUM}; \
+        "the tests need Node with npm, Python 3.10 or newer with venv, curl, nats-server and {CHROMIUM}; \
          on Debian: apt-get install {list}"
     );
     if !process::program("apt-get", ["--version"]).works() {

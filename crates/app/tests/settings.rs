@@ -109,14 +109,17 @@ fn bad_settings_and_bad_usage_exit_with_2() {
             "`secret_file` (/no/such/file): ",
         ),
         (
-            &["check-config", "--nats-url", "hunter2"],
+            &["check-config", "--nats-url", "http://u:hunter2@a"],
             &[],
-            "nats_url (flag --nats-url) is not supported by this version yet",
+            "bad value for nats_url (flag --nats-url; secrets are not shown)",
         ),
         (
             &["check-config"],
-            &[("STOAT_NATS_URL", "x")],
-            "nats_url (environment variable STOAT_NATS_URL)",
+            &[
+                ("STOAT_NATS_URL", "nats://hunter2:@"),
+                ("STOAT_LOG_DIR", "x"),
+            ],
+            "nats_url (environment variable STOAT_NATS_URL",
         ),
         (
             &["serve", "--tls-cert", "x"],

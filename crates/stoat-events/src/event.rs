@@ -269,9 +269,11 @@ impl EventBuilder {
         self.finish(correlation_id)
     }
 
-    /// Ends an event that no request causes, whatever is being served.
-    pub(crate) fn build_uncorrelated(self) -> Event {
-        self.finish(None)
+    /// Ends an event whose correlation ID is the given one or null, whatever is being
+    /// served: for events that come from elsewhere.
+    pub fn build_uncorrelated(self) -> Event {
+        let correlation_id = self.correlation_id.clone();
+        self.finish(correlation_id)
     }
 
     fn finish(self, correlation_id: Option<CorrelationId>) -> Event {

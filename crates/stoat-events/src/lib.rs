@@ -28,7 +28,8 @@ pub use id::{Epoch, EventId, InvalidEventId};
 pub use log::{
     AppendError, AppendFuture, Appended, Attachment, Batch, EventLog, FetchFuture, Head, HeadWatch,
     IdempotencyKey, InvalidIdempotencyKey, LogBounds, LogClosed, LogEntry, MemoryLog,
-    MemoryLogBuilder, ReadLimit, ReadStatus, Receipt, Resume, Retention, Ring,
+    MemoryLogBuilder, NotReady, PrepareFuture, ReadLimit, ReadStatus, Receipt, Resume, Retention,
+    Ring,
 };
 pub use name::InvalidName;
 pub use notice::{Gap, GapReason, heartbeat};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use batch::{AppendError, Appended, Batch, Receipt};
-pub use bounds::{Attachment, LogBounds, Resume};
+pub use bounds::{Attachment, LogBounds, NotReady, Resume};
 pub use head::{Head, HeadWatch, LogClosed};
 pub use idempotency::{IdempotencyKey, InvalidIdempotencyKey};
 pub use memory::{MemoryLog, MemoryLogBuilder};
@@ -29,12 +29,15 @@ pub type AppendFuture<'a> =
 /// What [`EventLog::fetch`] returns.
 pub type FetchFuture<'a> = Pin<Box<dyn Future<Output = Vec<LogEntry>> + Send + 'a>>;
 
+/// What [`EventLog::prepare`] returns.
+pub type PrepareFuture<'a> = Pin<Box<dyn Future<Output = Result<(), NotReady>> + Send + 'a>>;
+
 /// An ordered log of encoded events that any number of readers follow, each with
 /// a cursor of its own: the sequence number of the last event it has had.
 ///
 /// What every engine guarantees:
-/// - sequence numbers count from 1 without holes; all readers see one order, the
-///   order in which appends were acknowledged;
+/// - sequence numbers rise, from 1 on, and an engine may leave numbers out; all
+///   readers see one order, the order in which appends were acknowledged;
 /// - a batch is appended whole and contiguous, or not at all;
 /// - an event is readable before its append is acknowledged, and the
 ///   [head](Self::head) moves after it became readable;
@@ -47,7 +50,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// Appends a batch: numbers it, stores it and makes it visible in one step.
     ///
     /// # Errors
-    /// [`AppendError`]; then nothing of the batch is in the log.
+    /// [`AppendError`]; then nothing of the batch is in the log, but for
+    /// [`AppendError::Unconfirmed`].
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready leaves the batch whole in the log
@@ -73,6 +77,28 @@ pub trait EventLog: Send + Sync + 'static {
             let _ = self.read(after, limit, &mut entries);
             entries
         })
+    }
+
+    /// Waits until the log can tell where a reader of this kind begins. A log that others
+    /// append to as well may not have got so far yet. To be called before
+    /// [`attach`](Self::attach) by whoever can wait; bounded in time.
+    ///
+    /// # Errors
+    /// [`NotReady`]: the log cannot tell at present.
+    fn prepare<'a>(&'a self, resume: &'a Resume) -> PrepareFuture<'a> {
+        let _ = resume;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Finds where a reader begins.
+    fn attach(&self, resume: &Resume) -> Attachment {
+        self.bounds().attach(resume)
+    }
+
+    /// How many events there are after the position `after` up to `to`; an estimate, where
+    /// an engine leaves numbers out.
+    fn distance(&self, after: u64, to: u64) -> u64 {
+        to.saturating_sub(after)
     }
 
     /// What is retained now.

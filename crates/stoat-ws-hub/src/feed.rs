@@ -169,7 +169,8 @@ impl Feed {
     /// # Cancel safety
     /// Safe: what was not returned is returned by the next call.
     pub async fn next(&mut self, max_bytes: usize) -> Option<FeedBatch> {
-        let mut fetched = Vec::new();
+        // With the position that it follows.
+        let mut fetched = (0, Vec::new());
         loop {
             self.obey();
             if self.ended {
@@ -191,7 +192,7 @@ impl Feed {
                     let limit = limit(MAX_EVENTS, max_bytes);
                     // No order matters here: whatever comes first, all is looked at again.
                     tokio::select! {
-                        entries = hub.log.fetch(self.cursor, limit) => fetched = entries,
+                        entries = hub.log.fetch(self.cursor, limit) => fetched = (self.cursor, entries),
                         () = disturbed(member, self.until) => {}
                     }
                 }
@@ -257,7 +258,11 @@ impl Feed {
     }
 
     /// Reads on from the cursor, as far as memory and the bounds go.
-    fn read(&mut self, max_bytes: usize, mut entries: Vec<LogEntry>) -> (Vec<Item>, Then) {
+    fn read(
+        &mut self,
+        max_bytes: usize,
+        (mut after, mut entries): (u64, Vec<LogEntry>),
+    ) -> (Vec<Item>, Then) {
         let hub = Arc::clone(&self.hub);
         let (mut items, mut bytes, mut scanned) = (Vec::new(), 0, 0);
         let newest = hub.beats.newest();
@@ -273,14 +278,14 @@ impl Feed {
             if items.len() >= MAX_EVENTS || bytes >= max_bytes.max(1) || scanned >= MAX_SCANNED {
                 return (items, Then::Again);
             }
-            let status = match entries.first() {
-                // What was fetched, where it still is what follows.
-                Some(first) if first.sequence() == self.cursor + 1 => ReadStatus::Read,
-                _ => {
-                    entries.clear();
-                    let limit = limit(MAX_EVENTS - items.len(), max_bytes - bytes);
-                    hub.log.read(self.cursor, limit, &mut entries)
-                }
+            // What was fetched, where it still is what follows.
+            let status = if !entries.is_empty() && after == self.cursor {
+                ReadStatus::Read
+            } else {
+                entries.clear();
+                after = self.cursor;
+                let limit = limit(MAX_EVENTS - items.len(), max_bytes - bytes);
+                hub.log.read(self.cursor, limit, &mut entries)
             };
             match status {
                 ReadStatus::Evicted => {
@@ -289,7 +294,13 @@ impl Feed {
                     self.hand_out_gap(&mut items);
                 }
                 ReadStatus::Stored => return (items, Then::Fetch),
-                ReadStatus::Read if entries.is_empty() => return (items, Then::Wait),
+                ReadStatus::Read if entries.is_empty() => {
+                    let Some(beat) = beat else {
+                        return (items, Then::Wait);
+                    };
+                    // Its position is beyond the last event, where the log leaves numbers out.
+                    items.push(self.beat(beat));
+                }
                 ReadStatus::Read => {
                     // Events after the beat's position wait until the beat is handed out.
                     let last = beat.map_or(u64::MAX, |beat| beat.sequence);

@@ -107,6 +107,8 @@ impl ConnectionManager {
     /// client. Query parameters and headers are read as [`Subscription`] says.
     /// `peer` is the client's address for limits and lists.
     ///
+    /// Over a log that others append to as well, wait for [`EventLog::prepare`] before.
+    ///
     /// Who may connect is the embedder's to decide, before this call; a client that may see
     /// only a part, or only for some time, is let in by [`accept_with`](Self::accept_with).
     ///
@@ -218,7 +220,7 @@ impl ConnectionManager {
         // Watch first, look second: what comes in between is seen.
         let (head, mut beats) = (hub.log.head(), hub.beats.watch());
         let beat_seen = number(beats.borrow_and_update().as_ref());
-        let attachment = hub.log.bounds().attach(&subscription.resume);
+        let attachment = hub.log.attach(&subscription.resume);
         let membership = place.register(Newcomer {
             remote_addr: peer,
             user_agent: user_agent(request.headers()),
@@ -259,7 +261,9 @@ impl ConnectionManager {
     /// The connections in the order in which they came.
     pub fn list(&self) -> Vec<ConnectionInfo> {
         self.hub.fan_out.report();
-        self.hub.registry.list(self.hub.log.bounds().last)
+        let log = &self.hub.log;
+        let last = log.bounds().last;
+        self.hub.registry.list(|cursor| log.distance(cursor, last))
     }
 
     /// Closes a connection with 1008; `false` if there is none of this name.

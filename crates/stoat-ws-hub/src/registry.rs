@@ -147,14 +147,14 @@ impl Member {
         }
     }
 
-    fn info(&self, newest: u64) -> ConnectionInfo {
+    fn info(&self, lag: impl Fn(u64) -> u64) -> ConnectionInfo {
         ConnectionInfo {
             id: self.id,
             remote_addr: self.remote_addr,
             connected_since: self.connected_since,
             user_agent: self.user_agent.clone(),
             filters: (*self.filter()).clone(),
-            lag_events: newest.saturating_sub(self.cursor.load(Ordering::Relaxed)),
+            lag_events: lag(self.cursor.load(Ordering::Relaxed)),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
         }
     }
@@ -226,10 +226,11 @@ impl Registry {
         members
     }
 
-    pub(crate) fn list(&self, newest: u64) -> Vec<ConnectionInfo> {
+    /// What there is to tell of each; `lag` says how far behind a cursor is.
+    pub(crate) fn list(&self, lag: impl Fn(u64) -> u64) -> Vec<ConnectionInfo> {
         self.members()
             .iter()
-            .map(|member| member.info(newest))
+            .map(|member| member.info(&lag))
             .collect()
     }
 
@@ -377,7 +378,7 @@ mod tests {
         };
         let (first, second) = (join(), join());
         assert_eq!((registry.active(), registry.members().len()), (2, 2));
-        let infos = registry.list(10);
+        let infos = registry.list(|cursor| 10 - cursor);
         assert!(infos[0].id < infos[1].id);
         assert_eq!(infos[0].lag_events, 7);
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
-use stoat_log_disk::Condition;
 use stoat_ws_hub::{ConnectionManager, HubConfig};
-use tokio::sync::watch;
 
 use super::auth::Auth;
 use super::budget::Budget;
@@ -14,7 +12,7 @@ use super::crowd::Crowd;
 use super::describe::Descriptions;
 use super::gate::Gate;
 use super::health::Health;
-use super::log::{self, Log};
+use super::log::{Engine, Log};
 use super::metrics::Metrics;
 use super::proxies::Proxies;
 use super::rate::Rate;
@@ -33,8 +31,7 @@ pub(super) struct App {
     pub(super) hub: ConnectionManager,
     pub(super) metrics: Metrics,
     pub(super) health: Health,
-    /// How the log on disk is doing; nothing for one in memory.
-    pub(super) log_condition: Option<watch::Receiver<Condition>>,
+    pub(super) engine: Engine,
     pub(super) limits: Limits,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) crowd: Arc<Crowd>,
@@ -82,11 +79,18 @@ impl App {
         tls: Option<Arc<Tls>>,
         schemas: Schemas,
     ) -> Result<Self, prometheus::Error> {
-        let hub = ConnectionManager::new(log.log, hub_config(settings));
+        let Log { log, engine } = log;
+        let hub = ConnectionManager::new(log, hub_config(settings));
+        let (metrics, health) = (Metrics::new(&hub)?, Health::new(&[engine.part()]));
+        if let Engine::Nats(log) = &engine {
+            metrics.add_broker(Arc::clone(log))?;
+            // Nobody is told: the server may never be seen in this state.
+            health.set(engine.part(), Err("starting".to_owned()));
+        }
         Ok(Self {
-            metrics: Metrics::new(&hub)?,
-            health: Health::new(&[log::PART]),
-            log_condition: log.condition,
+            metrics,
+            health,
+            engine,
             limits: Limits {
                 max_body: settings.max_body,
                 body_timeout: settings.body_timeout,

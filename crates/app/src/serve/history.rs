@@ -1,13 +1,15 @@
 //! `GET /api/v1/events`: what is retained, page by page.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use serde_json::{Value, json};
 use stoat_events::{
-    EventId, EventLog, Filter, Format, InvalidFilter, InvalidFormat, LogEntry, ReadLimit,
+    EventId, EventLog, Filter, Format, InvalidFilter, InvalidFormat, LogEntry, NotReady, ReadLimit,
     ReadStatus, Resume, Scope,
 };
+use tokio::time::timeout;
 
 use super::answer::{Answer, text};
 use super::problem::{INVALID_QUERY, Problem, shown};
@@ -26,6 +28,8 @@ const MAX_PAGE_BYTES: usize = 4 << 20;
 pub(super) const MOST_BYTES: usize = MAX_PAGE_BYTES + (64 << 10) + MAX_LIMIT * FORM_BYTES;
 /// What a form other than the usual one adds to an event.
 const FORM_BYTES: usize = 256;
+/// The most time for one chunk that is not in memory.
+const FETCH: Duration = Duration::from_secs(10);
 /// A page ends after so many events were looked at, whatever the filters let through.
 const MAX_SCANNED: u64 = 100_000;
 
@@ -90,6 +94,11 @@ impl Query {
         self.format
     }
 
+    /// Where the page begins.
+    pub(super) fn resume(&self) -> &Resume {
+        &self.resume
+    }
+
     /// The same for a reader that has a right to this only.
     #[must_use]
     pub(super) fn within(mut self, scope: &Scope) -> Self {
@@ -147,9 +156,12 @@ pub(super) struct Page {
 
 /// Reads one page. The log is never locked for more than a chunk, and never chased: the page
 /// ends at the latest where the log ended when it was begun.
-pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
+///
+/// # Errors
+/// [`NotReady`] where the log does not bring events that it has.
+pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Result<Page, NotReady> {
     let bounds = log.bounds();
-    let start = bounds.attach(&query.resume);
+    let start = log.attach(&query.resume);
     let mut page = Page {
         events: Vec::new(),
         scanned_to: bounds.id(start.cursor),
@@ -173,14 +185,19 @@ pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
                 continue;
             }
             ReadStatus::Stored => {
-                chunk = log.fetch(cursor, CHUNK).await;
+                let fetched = timeout(FETCH, log.fetch(cursor, CHUNK)).await;
+                chunk = fetched.map_err(|_| NotReady::new("old events do not come"))?;
                 if chunk.is_empty() {
                     // Gone by now; the next look says so.
                     tokio::task::yield_now().await;
                     continue;
                 }
             }
-            ReadStatus::Read if chunk.is_empty() => break,
+            ReadStatus::Read if chunk.is_empty() => {
+                // The log leaves numbers out; there is nothing in between.
+                cursor = cursor.max(bounds.last);
+                break;
+            }
             ReadStatus::Read => {}
         }
         for entry in chunk.drain(..) {
@@ -199,7 +216,7 @@ pub(super) async fn page(log: &dyn EventLog, query: &Query) -> Page {
     }
     page.scanned_to = bounds.id(cursor);
     page.is_last = cursor >= bounds.last;
-    page
+    Ok(page)
 }
 
 impl Page {

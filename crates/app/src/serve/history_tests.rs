@@ -35,7 +35,7 @@ fn id(sequence: u64) -> String {
 
 async fn get(log: &dyn EventLog, query: &str) -> Value {
     let query = Query::from_uri(&format!("/?{query}").parse().unwrap()).unwrap();
-    let answer = page(log, &query).await.to_answer(query.format());
+    let answer = page(log, &query).await.unwrap().to_answer(query.format());
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
     serde_json::from_slice(&bytes).unwrap()
 }
@@ -176,7 +176,7 @@ async fn the_end_is_not_chased_and_eviction_while_reading_is_a_gap() {
 
         let log = Moving(log.0, 0, Mutex::new(0));
         let query = Query::from_uri(&"/?limit=1000".parse().unwrap()).unwrap();
-        let whole = super::page(&log, &query).await;
+        let whole = super::page(&log, &query).await.unwrap();
         assert!(whole.cursor().unwrap().sequence() >= cursor);
     }
 }

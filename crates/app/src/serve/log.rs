@@ -1,36 +1,54 @@
 //! The log that the settings ask for, and what the readiness of the server makes of it.
 
-use std::convert::Infallible;
+use std::fmt;
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
-use stoat_events::{EventLog, MemoryLog, Retention};
-use stoat_log_disk::{Condition, DiskLog, DiskRetention, OpenError};
+use stoat_events::{EventLog, MemoryLog, Resume, Retention};
+use stoat_log_disk::{self as disk, DiskLog, DiskRetention};
+use stoat_log_nats::{self as nats, NatsLog, NatsRetention, Servers};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::ServeError;
 use super::app::App;
+use super::problem::{LOG_NOT_READY, Problem};
 use crate::settings::Settings;
 
-/// The name under which the readiness lists it.
-pub(super) const PART: &str = "log";
+/// How long a start waits for a broker before it goes on without.
+const OPENING: Duration = Duration::from_secs(5);
 
-/// A log that is open.
+/// A log that is open, or is being opened.
 pub(super) struct Log {
     pub(super) log: Arc<dyn EventLog>,
-    /// Nothing for one in memory, which is always well.
-    pub(super) condition: Option<watch::Receiver<Condition>>,
+    pub(super) engine: Engine,
+}
+
+/// What keeps the log, and tells how it is doing.
+#[derive(Clone)]
+pub(super) enum Engine {
+    /// Which is always well.
+    Memory,
+    Disk(watch::Receiver<disk::Condition>),
+    Nats(Arc<NatsLog>),
 }
 
 impl Log {
-    /// Opens the log on disk, which is read and checked first, or makes one in memory.
+    /// Opens the log on disk, which is read and checked first; begins to open the clustered
+    /// one; or makes one in memory.
     ///
     /// # Errors
-    /// [`OpenError`] where the one on disk cannot be used.
-    pub(super) fn open(settings: &Settings) -> Result<Self, OpenError> {
+    /// [`ServeError::Log`] and [`ServeError::Broker`], where the settings cannot be used.
+    pub(super) fn open(settings: &Settings) -> Result<Self, ServeError> {
         let memory = Retention {
             events: settings.ws_replay_buffer_size,
             bytes: settings.ws_replay_buffer_bytes as u64,
             age: settings.ws_replay_ttl_seconds,
         };
+        if let Some(servers) = &settings.nats_url {
+            return open_nats(settings, servers, memory);
+        }
         let Some(dir) = &settings.log_dir else {
             let log = MemoryLog::builder()
                 .retention(memory)
@@ -39,7 +57,7 @@ impl Log {
                 .build();
             return Ok(Self {
                 log: Arc::new(log),
-                condition: None,
+                engine: Engine::Memory,
             });
         };
         let log = DiskLog::builder(dir)
@@ -51,30 +69,151 @@ impl Log {
             })
             .max_event(settings.max_event)
             .idempotency_ttl(settings.idempotency_ttl)
-            .open()?;
+            .open()
+            .map_err(ServeError::Log)?;
         let bounds = log.bounds();
         tracing::info!(dir = %dir.display(), events = bounds.events(), epoch = %bounds.epoch, "the log is open");
         Ok(Self {
-            condition: Some(log.condition()),
+            engine: Engine::Disk(log.condition()),
             log: Arc::new(log),
         })
     }
 }
 
-/// Tells the readiness, and the readers, how the log on disk is doing.
-pub(super) async fn watch(app: &App) -> Infallible {
-    if let Some(mut condition) = app.log_condition.clone() {
-        // Ends with the log, which the hub holds.
-        while condition.changed().await.is_ok() {
-            let state = match &*condition.borrow_and_update() {
-                Condition::Good => Ok(()),
-                // What went wrong is for the operator's eyes.
-                Condition::Failed(_) => Err("failed until a restart".to_owned()),
-                other => Err(other.to_string()),
-            };
-            app.health.set(PART, state);
-            app.health.publish_change(&app.hub, &app.metrics).await;
+fn open_nats(settings: &Settings, servers: &Servers, memory: Retention) -> Result<Log, ServeError> {
+    let mut builder = NatsLog::builder(servers.clone())
+        .stream(&settings.nats_stream)
+        .subject(&settings.nats_subject)
+        .replicas(settings.nats_replicas)
+        .storage(settings.nats_storage)
+        .retention(NatsRetention {
+            events: settings.nats_max_events.map(|events| events as u64),
+            bytes: settings.nats_max_bytes.map(|bytes| bytes as u64),
+            age: settings.nats_ttl_seconds,
+        })
+        .memory(memory)
+        .max_event(settings.max_event)
+        .idempotency_ttl(settings.idempotency_ttl)
+        .publish_timeout(settings.nats_timeout);
+    if let Some(file) = &settings.nats_credentials {
+        builder = builder.credentials(file);
+    }
+    if let Some(file) = &settings.nats_tls_ca {
+        builder = builder.root_certificates(file);
+    }
+    if let (Some(certificate), Some(key)) = (&settings.nats_tls_cert, &settings.nats_tls_key) {
+        builder = builder.client_certificate(certificate, key);
+    }
+    let log = Arc::new(builder.open().map_err(ServeError::Broker)?);
+    tracing::info!(%servers, stream = settings.nats_stream, "the log is on JetStream");
+    Ok(Log {
+        log: Arc::clone(&log) as Arc<dyn EventLog>,
+        engine: Engine::Nats(log),
+    })
+}
+
+impl Engine {
+    /// The name under which the readiness lists it.
+    pub(super) fn part(&self) -> &'static str {
+        match self {
+            Self::Memory | Self::Disk(_) => "log",
+            Self::Nats(_) => "broker",
         }
     }
-    std::future::pending().await
+
+    /// Waits a while for a clustered log to open; without its broker the server starts all the
+    /// same, and is not ready.
+    ///
+    /// # Errors
+    /// [`ServeError::LogEnded`] where waiting is of no use.
+    pub(super) async fn opened(&self) -> Result<(), ServeError> {
+        let Self::Nats(log) = self else {
+            return Ok(());
+        };
+        match timeout(OPENING, log.opened()).await {
+            Ok(opened) => opened.map_err(|why| ServeError::LogEnded(why.to_string())),
+            Err(_) => {
+                tracing::warn!("the server starts without its broker, and is not ready");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "Memory",
+            Self::Disk(_) => "Disk",
+            Self::Nats(_) => "Nats",
+        })
+    }
+}
+
+/// Waits until the log can tell where a reader begins.
+///
+/// # Errors
+/// 503 where it cannot for some time.
+pub(super) async fn prepare(app: &App, resume: &Resume) -> Result<(), Problem> {
+    app.hub.log().prepare(resume).await.map_err(not_ready)
+}
+
+pub(super) fn not_ready(error: impl fmt::Display) -> Problem {
+    tracing::debug!(%error, "a reader is refused");
+    Problem::new(LOG_NOT_READY, "try another server, or again later").retry_after(1)
+}
+
+/// Tells the readiness, and the readers, how the log is doing. Ends where the log has, with
+/// the reason.
+pub(super) async fn watch(app: &App) -> String {
+    match app.engine.clone() {
+        Engine::Memory => pending().await,
+        Engine::Disk(condition) => {
+            let state = |condition: &disk::Condition| match condition {
+                disk::Condition::Good => Ok(()),
+                // What went wrong is for the operator's eyes.
+                disk::Condition::Failed(_) => Err("failed until a restart".to_owned()),
+                other => Err(other.to_string()),
+            };
+            follow(app, condition, state, |_| false).await
+        }
+        Engine::Nats(log) => {
+            let state = |condition: &nats::Condition| match condition {
+                nats::Condition::Good => Ok(()),
+                // Readers are told once that it is so, and not of each reason.
+                nats::Condition::Away(reason) => {
+                    tracing::warn!(%reason, "the broker is away");
+                    Err("away".to_owned())
+                }
+                other => Err(other.to_string()),
+            };
+            let is_end =
+                |condition: &nats::Condition| matches!(condition, nats::Condition::Ended(_));
+            let mut condition = log.condition();
+            // How it is now is news too.
+            condition.mark_changed();
+            follow(app, condition, state, is_end).await
+        }
+    }
+}
+
+async fn follow<C: fmt::Display>(
+    app: &App,
+    mut condition: watch::Receiver<C>,
+    state: impl Fn(&C) -> Result<(), String>,
+    is_end: impl Fn(&C) -> bool,
+) -> String {
+    // Ends with the log, which the hub holds.
+    while condition.changed().await.is_ok() {
+        let (state, end) = {
+            let now = condition.borrow_and_update();
+            (state(&now), is_end(&now).then(|| now.to_string()))
+        };
+        app.health.set(app.engine.part(), state);
+        if let Some(reason) = end {
+            return reason;
+        }
+        app.health.publish_change(&app.hub, &app.metrics).await;
+    }
+    pending().await
 }

@@ -31,10 +31,10 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoat_log_disk::OpenError;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -74,15 +74,19 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<(), ServeError> {
     let result = runtime.block_on(async {
         let signals = Signals::catch().map_err(ServeError::Start)?;
         let server = Server::bind(settings)?;
-        announce(&server);
         let tls = server.app.tls.clone();
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             // The sender goes without a word only together with the server.
             let _ = stopped.await;
         };
+        let serving = async {
+            server.app.engine.opened().await?;
+            announce(&server);
+            server.run(stopped).await
+        };
         tokio::select! {
-            () = server.run(stopped) => Ok(()),
+            result = serving => result,
             () = signals.watch(stop, tls) => Err(ServeError::CutShort),
         }
     });
@@ -117,7 +121,11 @@ pub enum ServeError {
     /// The certificate or its key cannot be used.
     Tls(TlsError),
     /// The log on disk could not be opened.
-    Log(OpenError),
+    Log(stoat_log_disk::OpenError),
+    /// The settings of the clustered log cannot be used.
+    Broker(stoat_log_nats::OpenError),
+    /// The clustered log cannot be used, or not any more, for this reason.
+    LogEnded(String),
     /// A schema of `schemas_dir` cannot be used.
     Schema(SchemaError),
     /// The metrics could not be set up.
@@ -140,6 +148,8 @@ impl fmt::Display for ServeError {
             Self::Tls(error) => write!(f, "{error}"),
             Self::Log(error) => error.fmt(f),
             Self::Schema(error) => error.fmt(f),
+            Self::Broker(error) => error.fmt(f),
+            Self::LogEnded(reason) => write!(f, "the log on JetStream has ended: {reason}"),
             Self::Metrics(error) => write!(f, "cannot set up the metrics: {error}"),
             Self::CutShort => f.write_str("stopped by a second signal before all was drained"),
         }
@@ -154,6 +164,7 @@ impl ServeError {
         match self {
             Self::Tls(_) | Self::Schema(_) => true,
             Self::Log(error) => error.is_unusable(),
+            Self::Broker(_) => true,
             _ => false,
         }
     }
@@ -172,8 +183,8 @@ impl Server {
     /// Listens on the address of the settings.
     ///
     /// # Errors
-    /// [`ServeError::Tls`], [`ServeError::Schema`], [`ServeError::Listen`], [`ServeError::Log`] and
-    /// [`ServeError::Metrics`].
+    /// [`ServeError::Tls`], [`ServeError::Schema`], [`ServeError::Listen`], [`ServeError::Log`],
+    /// [`ServeError::Broker`] and [`ServeError::Metrics`].
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
@@ -183,7 +194,7 @@ impl Server {
         let refused = |error| ServeError::Listen(settings.listen, error);
         let listener = listener::bind(settings.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let log = Log::open(settings).map_err(ServeError::Log)?;
+        let log = Log::open(settings)?;
         let app = App::new(settings, log, tls, schemas);
         let app = app.map_err(|error| ServeError::Metrics(Box::new(error)))?;
         Ok(Self {
@@ -203,9 +214,12 @@ impl Server {
     /// begun are answered, every client gets what was acknowledged and then a Close 1001. While it
     /// drains, new connections are served, and told by `/health/ready` to go elsewhere.
     ///
+    /// # Errors
+    /// [`ServeError::LogEnded`]: it was the log that made it stop. It has drained.
+    ///
     /// # Cancel safety
     /// Dropping the future stops the listening at once; connections live on in their tasks.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let (stopping, stopping_seen) = watch::channel(false);
         let accepting = listener::accept(&self.listener, |stream, peer| {
             let address = Some(peer.ip()).filter(|address| !self.app.proxies.trusts(*address));
@@ -222,16 +236,27 @@ impl Server {
             }));
         });
         let ending = async {
-            stop.await;
+            let mut watching = pin!(log::watch(&self.app));
+            let ended = tokio::select! {
+                () = stop => None,
+                reason = &mut watching => Some(reason),
+            };
             let deadline = Instant::now() + self.drain_timeout;
-            drain(&self.app, self.drain_timeout, deadline).await;
-            finish(&self.app, &stopping, deadline).await;
+            let draining = async {
+                drain(&self.app, self.drain_timeout, deadline).await;
+                finish(&self.app, &stopping, deadline).await;
+            };
+            tokio::select! {
+                () = draining => ended,
+                reason = &mut watching, if ended.is_none() => Some(reason),
+            }
         };
-        tokio::select! {
+        let ended = tokio::select! {
             never = accepting => match never {},
-            never = log::watch(&self.app) => match never {},
-            () = ending => tracing::info!("stopped"),
-        }
+            ended = ending => ended,
+        };
+        tracing::info!("stopped");
+        ended.map_or(Ok(()), |reason| Err(ServeError::LogEnded(reason)))
     }
 }
 

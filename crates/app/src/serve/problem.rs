@@ -50,6 +50,8 @@ kinds! {
     TOPIC_FORBIDDEN: FORBIDDEN, "topic-forbidden", "The token is not good for this topic";
     RATE_EXCEEDED: TOO_MANY_REQUESTS, "rate-exceeded", "Too many events were published";
     UNAVAILABLE: SERVICE_UNAVAILABLE, "unavailable", "Events cannot be taken now";
+    OUTCOME_UNKNOWN: SERVICE_UNAVAILABLE, "outcome-unknown", "It is not known whether the events were taken";
+    LOG_NOT_READY: SERVICE_UNAVAILABLE, "log-not-ready", "The log cannot be read now";
     DISK_FULL: INSUFFICIENT_STORAGE, "disk-full", "There is no room for events";
     DRAINING: SERVICE_UNAVAILABLE, "draining", "The server is shutting down";
 }

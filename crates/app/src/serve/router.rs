@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
-use stoat_ws_hub::{CURSOR_HEADER, HandshakeError, RejectReason};
+use stoat_ws_hub::{CURSOR_HEADER, HandshakeError, RejectReason, Subscription};
 
 use super::answer::{Answer, Outcome};
 use super::app::App;
@@ -18,7 +18,7 @@ use super::describe::Description;
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::web::Asset;
-use super::{connections, history, publish, sse, web};
+use super::{connections, history, log, publish, sse, web};
 use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
@@ -217,8 +217,8 @@ async fn serve(
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     match route {
         // The hub judges the method too.
-        Route::WebSocket => upgrade(app, head, client, &access),
-        Route::Sse if head.method == Method::GET => sse::open(app, head, client, &access),
+        Route::WebSocket => upgrade(app, head, client, &access).await,
+        Route::Sse if head.method == Method::GET => sse::open(app, head, client, &access).await,
         Route::Events if head.method == Method::POST => {
             let published = publish::publish(app, &head, body, &access, client).await?;
             Ok(with_cursor_now(app, published))
@@ -249,7 +249,8 @@ async fn serve(
     }
 }
 
-fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access) -> Outcome {
+async fn upgrade(app: &App, head: request::Parts, client: SocketAddr, access: &Access) -> Outcome {
+    prepare(app, &head).await?;
     let mut request = Request::from_parts(head, ());
     match app
         .hub
@@ -274,9 +275,19 @@ pub(super) fn not_admitted(refused: &HandshakeError) -> Problem {
     }
 }
 
+/// Waits until the log can tell where a reader begins. What cannot be parsed the hub refuses.
+pub(super) async fn prepare(app: &App, head: &request::Parts) -> Result<(), Problem> {
+    match Subscription::from_request(&head.uri, &head.headers) {
+        Ok(subscription) => log::prepare(app, &subscription.resume).await,
+        Err(_) => Ok(()),
+    }
+}
+
 async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
     let query = history::Query::from_uri(&head.uri)?.within(&access.scope);
+    log::prepare(app, query.resume()).await?;
     let page = history::page(&**app.hub.log(), &query).await;
+    let page = page.map_err(log::not_ready)?;
     let mut answer = page.to_answer(query.format());
     let cursor = page
         .cursor()

@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::answer::{Answer, AnswerBody, Outcome};
 use super::app::{App, Limits};
 use super::auth::Access;
-use super::router::not_admitted;
+use super::router::{not_admitted, prepare};
 
 /// nginx takes this from an answer that it must not hold back.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -32,12 +32,13 @@ const RETRY: Duration = Duration::from_secs(2);
 const SPREAD: u32 = 2000;
 
 /// Begins a stream.
-pub(super) fn open(
+pub(super) async fn open(
     app: &App,
     head: request::Parts,
     client: std::net::SocketAddr,
     access: &Access,
 ) -> Outcome {
+    prepare(app, &head).await?;
     let request = Request::from_parts(head, ());
     let feed = app
         .hub

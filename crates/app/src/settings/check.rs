@@ -1,6 +1,7 @@
 //! Checks of settings against each other.
 
 use super::layers::{Layers, Source};
+use super::table::table;
 use super::units::{format_duration, format_size};
 use super::{Settings, SettingsError};
 use crate::access::Jwt;
@@ -24,11 +25,29 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>,
     for (set, unset, key) in [
         (&settings.tls_cert, &settings.tls_key, "tls_key"),
         (&settings.tls_key, &settings.tls_cert, "tls_cert"),
+        (
+            &settings.nats_tls_cert,
+            &settings.nats_tls_key,
+            "nats_tls_key",
+        ),
+        (
+            &settings.nats_tls_key,
+            &settings.nats_tls_cert,
+            "nats_tls_cert",
+        ),
     ] {
         if set.is_some() && unset.is_none() {
-            let message = format!("{key} is needed too: tls_cert and tls_key go together");
+            let prefix = key.trim_end_matches("cert").trim_end_matches("key");
+            let message = format!("{key} is needed too: {prefix}cert and {prefix}key go together");
             return Err(SettingsError::conflict(key, message));
         }
+    }
+    if settings.log_dir.is_some() && settings.nats_url.is_some() {
+        let (dir, nats) = (layers.source("log_dir"), layers.source("nats_url"));
+        let message = format!(
+            "nats_url ({nats}) and log_dir ({dir}) exclude each other: the log is on JetStream or on disk"
+        );
+        return Err(SettingsError::conflict("nats_url", message));
     }
     let mut warnings = Vec::new();
     if settings.jwt.as_ref().is_some_and(Jwt::has_weak_secret) {
@@ -53,9 +72,20 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>,
     for key in ["log_max_events", "log_max_bytes", "log_ttl_seconds"] {
         let source = layers.source(key);
         if settings.log_dir.is_none() && source != Source::Default {
+            let instead = match settings.nats_url {
+                Some(_) => "the stream is bounded by nats_…",
+                None => "the log in memory is bounded by ws_replay_…",
+            };
             warnings.push(format!(
-                "{key} ({source}) has no effect without log_dir: the log in memory is bounded by ws_replay_…"
+                "{key} ({source}) has no effect without log_dir: {instead}"
             ));
+        }
+    }
+    for key in table().iter().map(|definition| definition.key) {
+        let source = layers.source(key);
+        let is_of_it = key.starts_with("nats_") && key != "nats_url";
+        if is_of_it && settings.nats_url.is_none() && source != Source::Default {
+            warnings.push(format!("{key} ({source}) has no effect without nats_url"));
         }
     }
     if settings.max_event > settings.max_body {

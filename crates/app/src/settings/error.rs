@@ -14,7 +14,6 @@ pub struct SettingsError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Unknown,
-    Unsupported,
     Value,
     Conflict,
     File,
@@ -31,11 +30,6 @@ impl SettingsError {
         self.cause == Cause::Unknown
     }
 
-    /// Whether the key is a setting that this version cannot honour yet.
-    pub fn is_unsupported(&self) -> bool {
-        self.cause == Cause::Unsupported
-    }
-
     /// Whether each value is good alone, but not together with the others.
     pub fn is_conflict(&self) -> bool {
         self.cause == Cause::Conflict
@@ -44,15 +38,6 @@ impl SettingsError {
     pub(super) fn unknown(key: &str, message: String) -> Self {
         Self {
             cause: Cause::Unknown,
-            key: Some(key.to_owned()),
-            message,
-        }
-    }
-
-    pub(super) fn unsupported(key: &str, source: &str) -> Self {
-        let message = format!("{key} ({source}) is not supported by this version yet; remove it");
-        Self {
-            cause: Cause::Unsupported,
             key: Some(key.to_owned()),
             message,
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::kind::Shape;
-use super::table::{Definition, UNSUPPORTED, table};
+use super::table::{Definition, table};
 
 /// Headline of the settings in `--help`.
 const HEADING: &str = "Settings";
@@ -51,18 +51,7 @@ impl Flags {
             .value_parser(clap::value_parser!(PathBuf))
             .help("TOML file with settings [environment: STOAT_CONFIG]")
             .help_heading(HEADING);
-        let unsupported = UNSUPPORTED.iter().map(|key| {
-            // Declared, so that the answer is "not yet" and not "unknown".
-            Arg::new(*key)
-                .long(key.replace('_', "-"))
-                .num_args(0..=1)
-                .action(ArgAction::Append)
-                .hide(true)
-        });
-        command
-            .arg(config)
-            .args(table().iter().map(argument))
-            .args(unsupported)
+        command.arg(config).args(table().iter().map(argument))
     }
 
     /// Takes the flags that were given from the matches of a command with [`Flags::declare`]d flags.
@@ -71,11 +60,7 @@ impl Flags {
             config: matches.get_one::<PathBuf>("config").cloned(),
             values: BTreeMap::new(),
         };
-        for key in table()
-            .iter()
-            .map(|definition| definition.key)
-            .chain(UNSUPPORTED.iter().copied())
-        {
+        for key in table().iter().map(|definition| definition.key) {
             if let Some(values) = matches.get_many::<String>(key) {
                 // Only a list can be given more than once.
                 let values: Vec<&str> = values.map(String::as_str).collect();

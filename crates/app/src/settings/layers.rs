@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::kind::{Kind, Raw};
 use super::show::Line;
 use super::suggest::closest;
-use super::table::{Definition, UNSUPPORTED, table};
+use super::table::{Definition, table};
 use super::text::{escape, shorten};
 use super::{Flags, SettingsError};
 
@@ -110,7 +110,6 @@ impl Layers {
             file,
         };
         let definitions = table();
-        layers.refuse_unsupported()?;
         layers.refuse_unknown(&definitions)?;
         let warnings = layers.unknown_variables(&definitions);
         Ok((layers, warnings))
@@ -159,24 +158,6 @@ impl Layers {
             )
         });
         file.into_iter().chain(environment).chain(flag).collect()
-    }
-
-    fn refuse_unsupported(&self) -> Result<(), SettingsError> {
-        for &key in UNSUPPORTED {
-            let variable = format!("{PREFIX}{}", key.to_ascii_uppercase());
-            let source = if self.flags.contains_key(key) {
-                Source::Flag(format!("--{}", key.replace('_', "-")))
-            } else if self.environment.contains_key(&variable) {
-                Source::Environment(variable)
-            } else {
-                match &self.file {
-                    Some((path, table)) if table.contains_key(key) => Source::File(path.clone()),
-                    _ => continue,
-                }
-            };
-            return Err(SettingsError::unsupported(key, &source.to_string()));
-        }
-        Ok(())
     }
 
     fn refuse_unknown(&self, definitions: &[Definition]) -> Result<(), SettingsError> {

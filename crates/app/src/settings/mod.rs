@@ -6,6 +6,7 @@ mod error;
 mod flags;
 mod kind;
 mod layers;
+mod nats;
 mod origin;
 mod show;
 mod suggest;
@@ -50,7 +51,7 @@ impl Settings {
     /// of `jwt` is read.
     ///
     /// # Errors
-    /// The first unknown key, unsupported key, bad value or contradiction, named. A value is refused
+    /// The first unknown key, bad value or contradiction, named. A value is refused
     /// even where a source of higher rank hides it.
     pub fn load(
         flags: &Flags,

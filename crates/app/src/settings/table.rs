@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use stoat_log_nats::{Servers, Storage};
 
 use super::access::{Jwts, Networks, Tokens};
 use super::kind::{
@@ -12,12 +13,13 @@ use super::kind::{
     Time, TraceFormat,
 };
 use super::layers::Layers;
+use super::nats::{NatsName, NatsServers, NatsStorage};
 use super::origin::Origin;
 use super::show::Line;
 use super::{SettingsError, units};
 use crate::access::{Jwt, Token};
 
-use units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, TIB};
+use units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, SECOND, TIB};
 
 /// What the table says of one setting, without its type.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +44,6 @@ impl Definition {
         format!("STOAT_{}", self.key.to_ascii_uppercase())
     }
 }
-
-/// Keys that are part of the settings' namespace but that this version cannot honour yet: to ignore
-/// them would leave a server less protected, or less durable, than its operator believes.
-pub(super) const UNSUPPORTED: &[&str] = &["nats_url"];
 
 /// Makes the struct, the table and the reader from one list of
 /// `key: type = kind, default "text", open|secret, "help";`.
@@ -117,6 +115,32 @@ settings! {
         "Most bytes of events kept on disk; the file is larger";
     log_ttl_seconds: Option<Duration> = Optional(time(MILLISECOND, 3650 * DAY)), default "7d", open,
         "Greatest age of an event kept on disk; 0: no bound by age";
+    nats_url: Option<Servers> = NatsServers, default "", secret,
+        "Addresses of NATS servers, for a log that any number of servers share; nats:// or tls://, with user:password@ or token@ where needed";
+    nats_stream: String = NatsName { dots: false }, default "stoat", open,
+        "JetStream stream that is the log; created where it is missing, never altered";
+    nats_subject: String = NatsName { dots: true }, default "stoat", open,
+        "What the subjects of the stream begin with";
+    nats_replicas: usize = count(1, 5), default "1", open,
+        "NATS servers that keep the stream, where it is created";
+    nats_storage: Storage = NatsStorage, default "file", open,
+        "Where they keep the stream, where it is created: file or memory";
+    nats_max_events: Option<usize> = Optional(count(1, 1_000_000_000_000)), default "0", open,
+        "Most messages in the stream, where it is created; 0: no bound by number; a batch counts as one";
+    nats_max_bytes: Option<usize> = Optional(size(64 * KIB, 1024 * TIB)), default "1GiB", open,
+        "Most bytes in the stream, where it is created; 0: no bound by bytes";
+    nats_ttl_seconds: Option<Duration> = Optional(time(SECOND, 3650 * DAY)), default "7d", open,
+        "Greatest age of an event in the stream, where it is created; 0: no bound by age";
+    nats_timeout: Duration = time(100 * MILLISECOND, HOUR), default "5s", open,
+        "Most time for a publish to be acknowledged by the broker; then 503";
+    nats_credentials: Option<PathBuf> = FILE, default "", open,
+        "File with credentials (a JWT and its seed) for NATS";
+    nats_tls_ca: Option<PathBuf> = FILE, default "", open,
+        "PEM file with the certificates that sign those of the NATS servers; the system's otherwise";
+    nats_tls_cert: Option<PathBuf> = FILE, default "", open,
+        "PEM file with a certificate of this server for NATS";
+    nats_tls_key: Option<PathBuf> = FILE, default "", open,
+        "PEM file with the private key of nats_tls_cert";
     max_event: usize = size(256, 64 * MIB), default "64KiB", open,
         "Largest event that can be published; not over max_body";
     max_body: usize = size(256, GIB), default "1MiB", open,

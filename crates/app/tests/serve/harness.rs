@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use stoat_app::serve::Server;
+use stoat_app::serve::{ServeError, Server};
 use stoat_app::settings::{Flags, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<()>,
+    served: JoinHandle<Result<(), ServeError>>,
 }
 
 /// Starts a server on a free port; `settings` are environment variables without their prefix.
@@ -69,7 +69,11 @@ impl Running {
     }
 
     pub(crate) async fn stopped(self) {
-        timeout(PATIENCE, self.served).await.unwrap().unwrap();
+        timeout(PATIENCE, self.served)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 }
 

@@ -90,7 +90,7 @@ pub struct Appended {
     pub replayed: bool,
 }
 
-/// Why nothing was appended.
+/// Why nothing was appended, or nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AppendError {
@@ -101,6 +101,15 @@ pub enum AppendError {
         /// Length of its JSON text in bytes.
         len: usize,
         /// The longest allowed, in bytes.
+        max: usize,
+    },
+    /// The batch is larger than the log takes in one piece.
+    BatchTooLarge {
+        /// What was counted: `events` or `bytes`.
+        unit: &'static str,
+        /// How many the batch has.
+        len: usize,
+        /// The most allowed.
         max: usize,
     },
     /// The idempotency key was used with other content.
@@ -117,12 +126,23 @@ pub enum AppendError {
         /// When a retry may succeed.
         retry_after: Duration,
     },
+    /// No acknowledgement came in time: the batch may be in the log, whole, or get there
+    /// later, or not. A repeat with the same [`IdempotencyKey`] finds out.
+    Unconfirmed {
+        /// Why, for the log lines.
+        reason: String,
+        /// When a retry may succeed.
+        retry_after: Duration,
+    },
 }
 
 impl AppendError {
     /// The same call may succeed later.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::StorageFull { .. } | Self::Unavailable { .. })
+        matches!(
+            self,
+            Self::StorageFull { .. } | Self::Unavailable { .. } | Self::Unconfirmed { .. }
+        )
     }
 }
 
@@ -135,9 +155,15 @@ impl fmt::Display for AppendError {
                     "event {index} has {len} bytes, at most {max} are allowed"
                 )
             }
+            Self::BatchTooLarge { unit, len, max } => {
+                write!(f, "the batch has {len} {unit}, at most {max} are allowed")
+            }
             Self::KeyReused => f.write_str("the idempotency key was used with other content"),
             Self::StorageFull { .. } => f.write_str("the disk of the log is full"),
             Self::Unavailable { reason, .. } => write!(f, "the log is unavailable: {reason}"),
+            Self::Unconfirmed { reason, .. } => {
+                write!(f, "the log did not confirm the events in time: {reason}")
+            }
         }
     }
 }

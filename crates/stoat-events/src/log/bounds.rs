@@ -1,5 +1,8 @@
 //! What a log retains, and where a reader begins in it.
 
+use std::error::Error;
+use std::fmt;
+
 use crate::{Epoch, EventId, Gap, GapReason};
 
 /// What a log retains at one moment.
@@ -7,7 +10,8 @@ use crate::{Epoch, EventId, Gap, GapReason};
 pub struct LogBounds {
     /// The life of the log.
     pub epoch: Epoch,
-    /// Sequence number of the oldest event retained; `last + 1` if there is none.
+    /// Sequence number of the oldest event retained; `last + 1` if there is none. An engine
+    /// that leaves numbers out may name one between that event and the one before.
     pub first: u64,
     /// Sequence number of the newest event, retained or not; 0 before the first.
     pub last: u64,
@@ -16,7 +20,8 @@ pub struct LogBounds {
 }
 
 impl LogBounds {
-    /// Events retained.
+    /// Positions retained; as many as events, unless the engine leaves numbers out. Then
+    /// [`EventLog::distance`](crate::EventLog::distance) tells.
     pub fn events(&self) -> u64 {
         (self.last + 1).saturating_sub(self.first)
     }
@@ -120,6 +125,29 @@ pub struct Attachment {
     /// What the reader must be told first.
     pub gap: Option<Gap>,
 }
+
+/// The log cannot tell yet where a reader begins; later it may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReady {
+    reason: String,
+}
+
+impl NotReady {
+    /// For implementors of a log; the reason is for log lines.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the log is not ready for readers: {}", self.reason)
+    }
+}
+
+impl Error for NotReady {}
 
 #[cfg(test)]
 mod tests {

@@ -24,13 +24,14 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// What was fetched; pending where nothing is under way.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Vec<LogEntry>> {
-        let Some((_, future)) = &mut self.0 else {
+    /// What was fetched, and after which position; pending where nothing is under way.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Vec<LogEntry>)> {
+        let Some((after, future)) = &mut self.0 else {
             return Poll::Pending;
         };
+        let after = *after;
         let entries = ready!(future.as_mut().poll(cx));
         self.0 = None;
-        Poll::Ready(entries)
+        Poll::Ready((after, entries))
     }
 }

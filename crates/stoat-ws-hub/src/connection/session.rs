@@ -59,7 +59,8 @@ pub(super) struct Session {
     echo: bool,
     /// What follows the cursor is not in memory.
     wants_fetch: bool,
-    fetched: Vec<LogEntry>,
+    /// With the position that they follow.
+    fetched: (u64, Vec<LogEntry>),
 }
 
 #[derive(Debug)]
@@ -113,7 +114,7 @@ impl Session {
             #[cfg(feature = "echo")]
             echo: config.echo,
             wants_fetch: false,
-            fetched: Vec::new(),
+            fetched: (0, Vec::new()),
         }
     }
 
@@ -136,7 +137,7 @@ impl Session {
     pub(super) fn fill(&mut self, hub: &Surroundings<'_>, now: Instant) -> bool {
         self.wants_fetch = false;
         let more = self.fill_up(hub, now);
-        self.fetched = Vec::new();
+        self.fetched = (0, Vec::new());
         more
     }
 
@@ -401,6 +402,12 @@ impl Session {
                     return false;
                 }
                 ReadStatus::Read if self.scratch.is_empty() => {
+                    if let Some(beat) = beat {
+                        // Its position is beyond the last event, where the log leaves
+                        // numbers out; there is nothing in between.
+                        self.line_up_beat(beat, hub);
+                        continue;
+                    }
                     self.scratch = Vec::new();
                     return true;
                 }

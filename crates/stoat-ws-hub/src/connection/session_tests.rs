@@ -184,6 +184,18 @@ fn a_beat_that_was_overtaken_has_the_readers_position() {
 }
 
 #[test]
+fn a_beat_beyond_the_last_event_comes_where_nothing_is_in_between() {
+    let mut bench = Bench::new(100, Filter::all(), None);
+    bench.publish("a", None, 1);
+    // The log leaves numbers out: its end is behind its last event.
+    let mut bounds = bench.log.bounds();
+    bounds.last = 9;
+    bench.beats.beat(&bounds, Timestamp::from_unix_micros(0));
+    bench.write_all();
+    assert_eq!(bench.events(), positions(&[("a", 1), ("heartbeat", 1)]));
+}
+
+#[test]
 fn beats_do_not_pile_up_for_a_stalled_client() {
     let mut bench = Bench::new(100, Filter::all(), None);
     bench.publish("a", None, 1);

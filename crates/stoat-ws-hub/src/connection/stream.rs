@@ -157,8 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
         }
         self.slow.set(self.session.is_stalled());
         self.fetch.set(&*self.hub.log, self.session.to_fetch());
-        if let Poll::Ready(entries) = self.fetch.poll(cx) {
-            self.session.fetched(entries);
+        if let Poll::Ready((after, entries)) = self.fetch.poll(cx) {
+            self.session.fetched(after, entries);
             went_on = true;
         }
         if went_on {

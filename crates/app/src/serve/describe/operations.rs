@@ -232,6 +232,7 @@ fn publish(settings: &Settings, generator: &mut SchemaGenerator) -> Operation {
             problem::IDEMPOTENCY_KEY_REUSED,
             problem::RATE_EXCEEDED,
             problem::UNAVAILABLE,
+            problem::OUTCOME_UNKNOWN,
             problem::DRAINING,
             problem::DISK_FULL,
             Kind::plain(StatusCode::SERVICE_UNAVAILABLE),
@@ -310,6 +311,7 @@ fn retained() -> Operation {
         parameters: query(&history::query_schema()),
         problems: vec![
             problem::INVALID_QUERY,
+            problem::LOG_NOT_READY,
             Kind::plain(StatusCode::SERVICE_UNAVAILABLE),
         ],
         ..Operation::new(

@@ -10,7 +10,7 @@ use prometheus::proto::{
 use stoat_ws_hub::ConnectionManager;
 
 /// Name, help, and the name of the label where there is one.
-type Definition = (&'static str, &'static str, Option<&'static str>);
+pub(super) type Definition = (&'static str, &'static str, Option<&'static str>);
 
 const CONNECTED: Definition = (
     "stoat_ws_connected_clients",
@@ -85,10 +85,6 @@ pub(super) struct HubCollector {
 
 impl HubCollector {
     pub(super) fn new(hub: ConnectionManager) -> Result<Self, prometheus::Error> {
-        let describe = |(name, help, label): Definition| {
-            let labels = label.into_iter().map(str::to_owned).collect();
-            Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())
-        };
         Ok(Self {
             hub,
             descriptions: ALL.into_iter().map(describe).collect::<Result<_, _>>()?,
@@ -103,7 +99,9 @@ impl Collector for HubCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let stats = self.hub.stats();
-        let retained = self.hub.log().bounds().events();
+        let log = self.hub.log();
+        let bounds = log.bounds();
+        let retained = log.distance(bounds.before_oldest(), bounds.last);
         let disconnects = stats.disconnects.iter();
         let rejects = stats.rejects.iter();
         let gaps = stats.gaps.iter();
@@ -129,7 +127,13 @@ impl fmt::Debug for HubCollector {
     }
 }
 
-fn gauge(definition: Definition, value: f64) -> MetricFamily {
+/// A metric without its values.
+pub(super) fn describe((name, help, label): Definition) -> Result<Desc, prometheus::Error> {
+    let labels = label.into_iter().map(str::to_owned).collect();
+    Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())
+}
+
+pub(super) fn gauge(definition: Definition, value: f64) -> MetricFamily {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
     family(
@@ -139,7 +143,7 @@ fn gauge(definition: Definition, value: f64) -> MetricFamily {
     )
 }
 
-fn counter(definition: Definition, value: u64) -> MetricFamily {
+pub(super) fn counter(definition: Definition, value: u64) -> MetricFamily {
     let metric = counter_metric(Vec::new(), value);
     family(definition, MetricType::COUNTER, vec![metric])
 }

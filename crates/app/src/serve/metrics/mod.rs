@@ -1,17 +1,21 @@
 //! What the server counts, in the Prometheus text format.
 
+mod broker;
 mod hub;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use stoat_log_nats::NatsLog;
 use stoat_ws_hub::ConnectionManager;
 
 use super::answer::{Outcome, text};
 use super::problem::{INTERNAL, Problem};
+use broker::BrokerCollector;
 use hub::HubCollector;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -88,6 +92,14 @@ impl Metrics {
             requests,
             durations,
         })
+    }
+
+    /// Tells of a clustered log, too.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn add_broker(&self, log: Arc<NatsLog>) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(BrokerCollector::new(log)?))
     }
 
     /// Counts an event that the log accepted.

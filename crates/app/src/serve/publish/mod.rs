@@ -29,8 +29,8 @@ use super::auth::Access;
 use super::body::RequestBody;
 use super::problem::{
     BATCH_TOO_LARGE, DISK_FULL, DRAINING, EVENT_TOO_LARGE, IDEMPOTENCY_KEY_REUSED, INTERNAL,
-    INVALID_IDEMPOTENCY_KEY, PAYLOAD_MISMATCH, Problem, RATE_EXCEEDED, TOPIC_FORBIDDEN,
-    UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE, shown,
+    INVALID_IDEMPOTENCY_KEY, OUTCOME_UNKNOWN, PAYLOAD_MISMATCH, Problem, RATE_EXCEEDED,
+    TOPIC_FORBIDDEN, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE, shown,
 };
 use super::rate::{Key, Over, Rate};
 use super::schemas::{Mismatch, Schemas};
@@ -238,6 +238,7 @@ fn refused(error: AppendError) -> Problem {
         AppendError::TooLarge { index, .. } => {
             Problem::new(EVENT_TOO_LARGE, error.to_string()).index(*index)
         }
+        AppendError::BatchTooLarge { .. } => Problem::new(BATCH_TOO_LARGE, error.to_string()),
         AppendError::KeyReused => Problem::new(IDEMPOTENCY_KEY_REUSED, error.to_string()),
         AppendError::StorageFull { retry_after } => {
             Problem::new(DISK_FULL, error.to_string()).retry_after(seconds(*retry_after))
@@ -248,6 +249,14 @@ fn refused(error: AppendError) -> Problem {
         } => {
             tracing::warn!(%reason, "the log is unavailable");
             Problem::new(UNAVAILABLE, "the log is unavailable").retry_after(seconds(*retry_after))
+        }
+        AppendError::Unconfirmed {
+            reason,
+            retry_after,
+        } => {
+            tracing::warn!(%reason, "the log did not confirm a publish in time");
+            let detail = "the events may be in the log, or get there; repeat with an Idempotency-Key to be sure";
+            Problem::new(OUTCOME_UNKNOWN, detail).retry_after(seconds(*retry_after))
         }
         _ => {
             tracing::error!(%error, "a publish failed");
@@ -327,6 +336,23 @@ mod tests {
                 Some("5"),
             ),
             (AppendError::KeyReused, 422, None),
+            (
+                AppendError::Unconfirmed {
+                    reason: "the disk at /srv did not answer".to_owned(),
+                    retry_after: Duration::from_secs(2),
+                },
+                503,
+                Some("2"),
+            ),
+            (
+                AppendError::BatchTooLarge {
+                    unit: "bytes",
+                    len: 2,
+                    max: 1,
+                },
+                413,
+                None,
+            ),
             (
                 AppendError::TooLarge {
                     index: 2,

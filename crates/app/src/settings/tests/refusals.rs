@@ -1,6 +1,6 @@
 //! Tests of what is refused, and of what the refusal says.
 
-use super::super::table::{UNSUPPORTED, table};
+use super::super::table::table;
 use super::*;
 
 #[test]
@@ -144,25 +144,40 @@ fn bounds_of_a_log_that_is_not_there_are_pointed_out() {
 }
 
 #[test]
-fn a_setting_of_a_later_version_is_refused_without_its_value() {
-    for key in UNSUPPORTED {
-        let variable = format!("STOAT_{}", key.to_ascii_uppercase());
-        for error in [
-            load(Flags::new().with(*key, "hunter2"), &[], None).unwrap_err(),
-            load(Flags::new(), &[(&variable, "hunter2")], None).unwrap_err(),
-            load_file(&format!("[[{key}]]\ntoken = 'hunter2'")).unwrap_err(),
-        ] {
-            assert!(error.is_unsupported());
-            assert_eq!(error.key(), Some(*key));
-            assert!(
-                error
-                    .to_string()
-                    .contains("not supported by this version yet"),
-                "{error}"
-            );
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
+fn the_clustered_log_excludes_the_one_on_disk_and_keeps_its_secrets() {
+    let text = "nats_url = 'nats://me:hunter2@a:4222'";
+    let loaded = load_file(text).unwrap();
+    assert!(loaded.warnings.is_empty());
+    let shown = format!("{} {:?}", loaded.to_toml(), loaded.settings);
+    assert!(shown.contains("nats://me:********@a:4222"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+
+    let both = load_file(&format!("{text}\nlog_dir = '/srv/log'")).unwrap_err();
+    assert!(both.is_conflict(), "{both}");
+    assert!(!both.to_string().contains("hunter2"), "{both}");
+    let bad = load_file("nats_url = 'http://me:hunter2@a'").unwrap_err();
+    assert_eq!(bad.key(), Some("nats_url"));
+    assert!(!bad.to_string().contains("hunter2"), "{bad}");
+
+    for bad in [
+        "nats_stream = 'a.b'",
+        "nats_subject = 'a..b'",
+        "nats_subject = 'a.>'",
+        "nats_storage = 'tape'",
+        "nats_replicas = 6",
+        "nats_timeout = '1ms'",
+    ] {
+        message(load_file(bad));
     }
+    let half = load_file(&format!("{text}\nnats_tls_key = '/a'")).unwrap_err();
+    assert!(half.to_string().contains("nats_tls_cert"), "{half}");
+
+    let warnings = load_file("nats_replicas = 3").unwrap().warnings;
+    assert!(warnings[0].contains("nats_url"), "{warnings:?}");
+    let warnings = load_file(&format!("{text}\nlog_max_bytes = '1MiB'"))
+        .unwrap()
+        .warnings;
+    assert!(warnings[0].contains("nats_"), "{warnings:?}");
 }
 
 #[test]

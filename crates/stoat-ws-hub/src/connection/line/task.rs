@@ -57,9 +57,9 @@ pub(crate) fn serve<'a>(
                     | timer.as_mut().poll(cx).is_ready()
                     | fetch
                         .poll(cx)
-                        .map(|entries| {
+                        .map(|(after, entries)| {
                             seat.with(|line, position| {
-                                line.follower.session(position).fetched(entries);
+                                line.follower.session(position).fetched(after, entries);
                             });
                         })
                         .is_ready();

@@ -26,17 +26,17 @@ impl Session {
         (self.wants_fetch && !self.is_stalled()).then_some(self.cursor)
     }
 
-    /// What was fetched; kept for the next fill only.
-    pub(in crate::connection) fn fetched(&mut self, entries: Vec<LogEntry>) {
-        self.fetched = entries;
+    /// What was fetched after a position; kept for the next fill only.
+    pub(in crate::connection) fn fetched(&mut self, after: u64, entries: Vec<LogEntry>) {
+        self.fetched = (after, entries);
     }
 
     /// Moves what was fetched to where the log would have put it. Says whether it was what
     /// follows the cursor.
     pub(super) fn take_fetched(&mut self) -> bool {
-        let entries = std::mem::take(&mut self.fetched);
-        let follows = |entry: &LogEntry| entry.sequence() == self.cursor + 1;
-        let fits = entries.first().is_some_and(follows);
+        let (after, entries) = std::mem::take(&mut self.fetched);
+        // The cursor may have gone back or ahead meanwhile.
+        let fits = after == self.cursor && !entries.is_empty();
         if fits {
             self.scratch = entries;
         }

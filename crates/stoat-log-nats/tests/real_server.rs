@@ -1,0 +1,228 @@
+//! The log as its users see it, on a real NATS server.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use stoat_events::{
+    AppendError, Batch, Event, EventLog, EventType, LogEntry, ReadLimit, ReadStatus, Resume,
+    Retention,
+};
+use stoat_log_nats::{Condition, NatsLog, NatsLogBuilder, Servers};
+use tokio::time::timeout;
+
+const PROGRAMS: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
+const PIECE: ReadLimit = ReadLimit {
+    events: 7,
+    bytes: usize::MAX,
+};
+/// Long enough for a busy machine, short enough to end a hang.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A NATS server that can be killed and started again; ends when dropped.
+struct Server {
+    port: u16,
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut server = Self {
+            port: listener.local_addr().unwrap().port(),
+            folder: tempfile::tempdir().unwrap(),
+            child: None,
+        };
+        drop(listener);
+        server.run();
+        server
+    }
+
+    fn run(&mut self) {
+        let spawn = |program: &str| {
+            let mut command = Command::new(program);
+            let port = self.port.to_string();
+            command.args(["-a", "127.0.0.1", "-js", "-p", &port, "-sd"]);
+            command.arg(self.folder.path()).stderr(Stdio::null());
+            command.spawn().ok()
+        };
+        let child = PROGRAMS.into_iter().find_map(spawn);
+        self.child = Some(child.expect("nats-server; `cargo xtask setup` installs it"));
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn builder(&self) -> NatsLogBuilder {
+        let url = format!("nats://127.0.0.1:{}", self.port);
+        NatsLog::builder(Servers::parse(&url).unwrap())
+    }
+
+    async fn open(&self) -> NatsLog {
+        open(self.builder()).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+async fn open(builder: NatsLogBuilder) -> NatsLog {
+    let log = builder.open().unwrap();
+    timeout(DEADLINE, log.opened()).await.unwrap().unwrap();
+    log
+}
+
+fn event(n: u64) -> Event {
+    let builder = Event::builder(EventType::ScanStarted);
+    builder.payload(&json!({ "n": n })).unwrap().build()
+}
+
+/// Everything after a position, as texts.
+async fn read_all(log: &NatsLog, after: u64) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut cursor = after;
+    loop {
+        let mut found = Vec::new();
+        match log.read(cursor, PIECE, &mut found) {
+            ReadStatus::Read if found.is_empty() => return all,
+            ReadStatus::Read => {}
+            ReadStatus::Stored => {
+                found = timeout(DEADLINE, log.fetch(cursor, PIECE)).await.unwrap();
+            }
+            ReadStatus::Evicted => panic!("{cursor} is gone"),
+        }
+        for entry in found {
+            assert!(entry.sequence() > cursor, "{entry:?} after {cursor}");
+            cursor = entry.sequence();
+            all.push(text(&entry));
+        }
+    }
+}
+
+fn text(entry: &LogEntry) -> String {
+    String::from_utf8(entry.encoded().json().to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_append_at_once_is_the_same_for_all_and_after_restarts() {
+    let mut server = Server::start();
+    let few = Retention {
+        events: 5,
+        ..Retention::default()
+    };
+    let (one, two) = (
+        server.open().await,
+        open(server.builder().memory(few)).await,
+    );
+    let (one, two) = (Arc::new(one), Arc::new(two));
+    let appends = (0..64).map(|n| {
+        let log = Arc::clone(if n % 2 == 0 { &one } else { &two });
+        async move {
+            let events = (0..n % 5 + 1)
+                .map(|i| event(n * 10 + i))
+                .collect::<Vec<_>>();
+            let count = events.len();
+            let appended = timeout(DEADLINE, log.append(events.into())).await;
+            let receipts = appended.unwrap().unwrap().receipts;
+            assert_eq!(receipts.len(), count);
+            // What was acknowledged can be read here.
+            assert!(log.bounds().last >= receipts[count - 1].event_id.sequence());
+            receipts
+                .iter()
+                .map(|receipt| receipt.event_id)
+                .collect::<Vec<_>>()
+        }
+    });
+    let ids = futures_util::future::join_all(appends).await.concat();
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+    let all = read_all(&one, 0).await;
+    assert_eq!(all.len(), ids.len());
+    let newest = Resume::After(one.bounds().newest().unwrap().to_string());
+    timeout(DEADLINE, two.prepare(&newest))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(read_all(&two, 0).await, all);
+
+    // The broker and the servers begin again: all is where it was.
+    let epoch = one.bounds().epoch;
+    drop((one, two));
+    server.kill();
+    server.run();
+    let three = open(server.builder().memory(few)).await;
+    assert_eq!(three.bounds().epoch, epoch);
+    assert_eq!(read_all(&three, 0).await, all);
+    assert_eq!(three.stats().skipped_messages, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_ends_in_time_and_says_what_is_known() {
+    let mut server = Server::start();
+    let soon = Duration::from_millis(700);
+    let log = open(server.builder().publish_timeout(soon)).await;
+    log.append(event(0).into()).await.unwrap();
+    server.kill();
+    let mut condition = log.condition();
+    let away = condition.wait_for(|condition| matches!(condition, Condition::Away(_)));
+    timeout(DEADLINE, away).await.unwrap().unwrap();
+    let refused = timeout(DEADLINE, log.append(event(1).into()))
+        .await
+        .unwrap();
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(refused, AppendError::Unavailable { .. }),
+        "{refused:?}"
+    );
+    // What is this server's own is told all the same, to its readers.
+    let status = Event::builder(EventType::HealthStatus).build();
+    let told = log.append(Batch::from(status)).await.unwrap();
+    assert_eq!(Some(told.receipts[0].event_id), log.bounds().newest());
+
+    server.run();
+    let mut condition = log.condition();
+    let good = condition.wait_for(|condition| *condition == Condition::Good);
+    timeout(DEADLINE, good).await.unwrap().unwrap();
+    log.append(event(2).into()).await.unwrap();
+    let other = server.open().await;
+    assert_eq!(read_all(&other, 0).await.len(), 2);
+    assert_eq!(read_all(&log, 0).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_events_and_wrong_names_are_refused() {
+    let server = Server::start();
+    let log = server.open().await;
+    let many: Vec<_> = (0..1001).map(event).collect();
+    let refused = log.append(many.into()).await.unwrap_err();
+    assert!(
+        matches!(refused, AppendError::BatchTooLarge { len: 1001, .. }),
+        "{refused:?}"
+    );
+    assert!(
+        log.append(Batch::default())
+            .await
+            .unwrap()
+            .receipts
+            .is_empty()
+    );
+    for builder in [
+        server.builder().stream("a.b"),
+        server.builder().subject("a.>"),
+        server.builder().credentials("/no/such/file"),
+    ] {
+        assert!(builder.open().is_err());
+    }
+}
