@@ -195,7 +195,8 @@ async fn whatever_is_sent_the_log_is_one_json_object_a_line() {
 async fn a_hundred_thousand_names_make_no_series_and_stay_in_no_memory() {
     const NAMES: usize = 100_000;
     const PATHS: usize = 10_000;
-    let server = Server::start(&["--ws-replay-buffer-size", "1000"]);
+    // One connection waits while the other is used, on a slow machine for long.
+    let server = Server::start(&["--ws-replay-buffer-size=1000", "--handshake-timeout=1h"]);
     let mut publisher = Connection::open(server.address()).await;
     let mut asker = Connection::open(server.address()).await;
     let mut provoke = async |from: usize, names: usize, paths: usize| {

@@ -105,7 +105,7 @@ export interface Options extends Filter {
 export interface Client {
   readonly state: State;
   readonly transport: Transport | null;
-  /** The position to resume from; null before the first event. */
+  /** The position to resume from; null until the server was reached. */
   readonly lastEventId: string | null;
   readonly filter: { types: string[] | null; topics: string[] | null };
 
