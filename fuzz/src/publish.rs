@@ -40,7 +40,10 @@ pub fn publish(data: &[u8]) {
             (decoded.topic, decoded.correlation_id),
             (topic, correlation_id)
         );
-        assert_eq!((decoded.timestamp, decoded.event_id), (timestamp, id.to_string()));
+        assert_eq!(
+            (decoded.timestamp, decoded.event_id),
+            (timestamp, id.to_string())
+        );
 
         // Published again, it is the same.
         let mut again = format!(r#"{{"type":"{event_type}","payload":{payload}"#);

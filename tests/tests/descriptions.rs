@@ -65,13 +65,7 @@ async fn each_is_served_to_everyone_and_printed() {
 
 /// Events of all kinds as a running server sends them.
 async fn real_events() -> (Value, Vec<Value>) {
-    let args = [
-        "--ws-heartbeat-interval",
-        "50ms",
-        "--ws-replay-buffer-size",
-        "2",
-    ];
-    let server = Server::start(&args);
+    let server = Server::start(&["--ws-heartbeat-interval", "50ms"]);
     let schema = get(&server, "/schemas/event.json").await;
     let mut live = server.client().await;
     for body in [

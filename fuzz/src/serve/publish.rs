@@ -18,7 +18,14 @@ pub(crate) fn read(format: u8, body: &[u8], now: Timestamp) -> Result<(Vec<Event
     let all = media::Format::ALL;
     let format = all[usize::from(format) % all.len()];
     match parse::parse(format, body, now) {
-        Ok(parsed) => Ok((parsed.events, parsed.shape == parse::Shape::One)),
+        Ok(parsed) => {
+            let is_named = matches!(
+                format,
+                media::Format::CloudEvent | media::Format::CloudEvents
+            );
+            assert_eq!(parsed.names.is_empty(), !is_named);
+            Ok((parsed.events, parsed.shape == parse::Shape::One))
+        }
         // Making the answer must not fail either.
         Err(problem) => Err(problem.into_answer().status().as_u16()),
     }

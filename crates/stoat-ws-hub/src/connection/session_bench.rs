@@ -60,6 +60,7 @@ impl Bench {
     }
 
     /// The client asks for this form.
+    #[cfg(test)]
     pub(super) fn in_format(mut self, format: Format) -> Self {
         self.format = format;
         self.session().set_format(format);

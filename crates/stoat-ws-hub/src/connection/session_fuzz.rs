@@ -56,10 +56,14 @@ pub fn connection(mut data: &[u8]) {
             is_whole = matches!(end, Due::LetGo(_));
             break;
         }
-        let held = bench.session().queue.iter().map(|chunk| match chunk {
-            Chunk::Control(bytes) => bytes.len(),
-            _ => 0,
-        });
+        let held = bench
+            .session()
+            .queue
+            .iter()
+            .map(|piece| match &piece.chunk {
+                Chunk::Control(bytes) => bytes.len(),
+                _ => 0,
+            });
         let held = held.sum::<usize>() + bench.session().protocol.output_len();
         // What one read can bring on is answered before the next is refused.
         assert!(
