@@ -1,12 +1,12 @@
 //! Speaks TLS to a server for clients that do not.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -24,6 +24,7 @@ type Certificates = Arc<Mutex<Vec<CertificateDer<'static>>>>;
 pub struct Relay {
     address: SocketAddr,
     server: SocketAddr,
+    from: IpAddr,
     trusted: Certificates,
     _accepting: JoinSet<()>,
 }
@@ -31,15 +32,21 @@ pub struct Relay {
 impl Relay {
     /// Starts on a free port, in front of a server with the certificate of this file.
     pub async fn start(server: SocketAddr, cert: &Path) -> Self {
+        Self::start_from(Ipv4Addr::LOCALHOST.into(), server, cert).await
+    }
+
+    /// As [`Relay::start`]; the server sees its clients come from this address of the machine.
+    pub async fn start_from(from: IpAddr, server: SocketAddr, cert: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let trusted = Certificates::default();
         trusted.lock().unwrap().push(read(cert));
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, server, Arc::clone(&trusted)));
+        accepting.spawn(accept(listener, from, server, Arc::clone(&trusted)));
         Self {
             address,
             server,
+            from,
             trusted,
             _accepting: accepting,
         }
@@ -61,7 +68,9 @@ impl Relay {
     /// Whether the server shows the newest certificate.
     pub async fn is_up_to_date(&self) -> bool {
         let newest = self.trusted.lock().unwrap().last().cloned();
-        connect(self.server, newest.as_slice()).await.is_ok()
+        connect(self.from, self.server, newest.as_slice())
+            .await
+            .is_ok()
     }
 }
 
@@ -69,14 +78,14 @@ fn read(cert: &Path) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(cert).expect("a certificate")
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, trusted: Certificates) {
+async fn accept(listener: TcpListener, from: IpAddr, server: SocketAddr, trusted: Certificates) {
     let mut connections = JoinSet::new();
     while let Ok((mut client, _)) = listener.accept().await {
         let trusted = Arc::clone(&trusted);
         connections.spawn(async move {
             loop {
                 let now = trusted.lock().unwrap().clone();
-                match connect(server, &now).await {
+                match connect(from, server, &now).await {
                     Ok(mut server) => {
                         let _ = copy_bidirectional(&mut client, &mut server).await;
                         return;
@@ -92,6 +101,7 @@ async fn accept(listener: TcpListener, server: SocketAddr, trusted: Certificates
 }
 
 async fn connect(
+    from: IpAddr,
     server: SocketAddr,
     trusted: &[CertificateDer<'static>],
 ) -> io::Result<TlsStream<TcpStream>> {
@@ -100,7 +110,9 @@ async fn connect(
     let config = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = TcpStream::connect(server).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let stream = socket.connect(server).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::from(server.ip());
     let connector = TlsConnector::from(Arc::new(config));

@@ -77,11 +77,21 @@ pub async fn curl(
     path: &str,
     args: &[&str],
 ) -> Result<(String, u16, String), i32> {
+    curl_to(&server.url(), trusted, path, args).await
+}
+
+/// As [`curl`], to whatever is at this address (`https://ADDR:PORT`).
+pub async fn curl_to(
+    url: &str,
+    trusted: &Path,
+    path: &str,
+    args: &[&str],
+) -> Result<(String, u16, String), i32> {
     let run = Command::new("curl")
         .args(["--silent", "--max-time", "50", "--cacert", text(trusted)])
         .args(["--write-out", "\n%{http_version} %{http_code}"])
         .args(args)
-        .arg(format!("{}{path}", server.url()))
+        .arg(format!("{url}{path}"))
         .kill_on_drop(true)
         .output();
     let output = within("curl", run)

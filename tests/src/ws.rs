@@ -1,6 +1,7 @@
 //! A WebSocket client in Rust.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -128,6 +129,12 @@ impl Client {
                 other => panic!("an event or a Close, not {other:?}"),
             }
         }
+    }
+
+    /// Whether the connection, left alone, is still open after so long; pings are answered.
+    pub async fn outlives(&mut self, time: Duration) -> bool {
+        let end = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        tokio::time::timeout(time, end).await.is_err()
     }
 
     /// Closes as it should be done.

@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod clippy;
 mod deny;
+mod dist;
 mod doc;
 mod fmt;
 mod fuzz;
@@ -142,6 +143,12 @@ const COMMANDS: &[Command] = &[
         about: "put a release build under everything at once; [--tls] [--secs N] [--seed N]",
         takes: Takes::Anything,
         run: soak::run,
+    },
+    Command {
+        name: "dist",
+        about: "build the program as one static file; [--target TRIPLE]",
+        takes: Takes::Anything,
+        run: dist::run,
     },
     Command {
         name: "setup",

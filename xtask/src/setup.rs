@@ -16,6 +16,7 @@ pub(crate) fn run() -> Result {
     system_packages()?;
     python_packages()?;
     node_packages()?;
+    proxies()?;
     nextest()
 }
 
@@ -165,6 +166,53 @@ fn node_packages() -> Result {
         .within(&clients())
         .run()?;
     stamp(&node_modules(), &pins)
+}
+
+/// nginx and Caddy, which stand before the server in some tests: where they are missing, their
+/// files alone out of Debian's packages. Installed ones would be started as services.
+fn proxies() -> Result {
+    for (name, version) in [("nginx", "-v"), ("caddy", "version")] {
+        let places = [PathBuf::from(name), Path::new("/usr/sbin").join(name)];
+        let is_there = |place: PathBuf| process::program(place, [version]).works();
+        if places.into_iter().any(is_there) {
+            continue;
+        }
+        println!("setup: {name} from Debian into {}", tools().display());
+        let folder = tools().join("debian").join(name);
+        fs::create_dir_all(&folder)?;
+        let download = || process::program("apt-get", ["--quiet", "download", name]);
+        if download().within(&folder).run().is_err() {
+            let advice = format!("the tests need {name}; on Debian: apt-get install {name}");
+            apt_get(become_root().ok_or(advice)?, &["update"])?;
+            download().within(&folder).run()?;
+        }
+        unpack(name, &folder)?;
+        if !process::program(name, [version]).works() {
+            let what = "does not run here alone; install it with apt-get";
+            return Err(format!("{name} out of its package {what}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Brings the program out of the package in this folder to where our programs are found.
+fn unpack(name: &str, folder: &Path) -> Result {
+    let package = fs::read_dir(folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|end| end == "deb"))
+        .ok_or_else(|| format!("apt-get has left no package of {name}"))?;
+    let package = package.display().to_string();
+    process::program("dpkg-deb", ["--extract", &package, "."])
+        .within(folder)
+        .run()?;
+    let bin = tools().join("bin");
+    fs::create_dir_all(&bin)?;
+    let places = ["usr/sbin", "usr/bin"].map(|place| folder.join(place).join(name));
+    let program = places.into_iter().find(|place| place.is_file());
+    let program = program.ok_or_else(|| format!("{name} is not in its package"))?;
+    fs::copy(program, bin.join(name))?;
+    fs::remove_dir_all(folder)?;
+    Ok(())
 }
 
 fn nextest() -> Result {

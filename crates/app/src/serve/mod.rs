@@ -23,6 +23,7 @@ mod router;
 mod schemas;
 mod signals;
 mod sse;
+mod supervisor;
 mod tls;
 mod web;
 
@@ -30,7 +31,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ use log::Log;
 pub use schemas::SchemaError;
 use schemas::Schemas;
 use signals::Signals;
+use supervisor::Supervisor;
 use tls::Tls;
 pub use tls::TlsError;
 
@@ -58,6 +60,9 @@ const LAST_BYTES: Duration = Duration::from_millis(300);
 /// Prints one line to standard output when it is ready: `listening on http://ADDR:PORT`, with `https`
 /// where it speaks TLS. SIGHUP lets it read the certificate again.
 ///
+/// A service manager may pass the socket to listen on (`LISTEN_FDS`, in place of `listen`), and is
+/// told where it asks to be (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
+///
 /// # Errors
 /// [`ServeError`]: the server could not start, or was not allowed to drain.
 ///
@@ -67,13 +72,15 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<(), ServeError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let passed = supervisor::passed_listener().map_err(ServeError::Passed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(ServeError::Start)?;
     let result = runtime.block_on(async {
         let signals = Signals::catch().map_err(ServeError::Start)?;
-        let server = Server::bind(settings)?;
+        let supervisor = Supervisor::from_environment();
+        let server = Server::open(settings, passed)?;
         let tls = server.app.tls.clone();
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
@@ -83,11 +90,13 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<(), ServeError> {
         let serving = async {
             server.app.engine.opened().await?;
             announce(&server);
+            supervisor.ready().await;
             server.run(stopped).await
         };
         tokio::select! {
             result = serving => result,
-            () = signals.watch(stop, tls) => Err(ServeError::CutShort),
+            () = signals.watch(stop, tls, &supervisor) => Err(ServeError::CutShort),
+            never = supervisor.stay_alive() => match never {},
         }
     });
     // Whatever still runs has had its time.
@@ -116,6 +125,10 @@ fn announce(server: &Server) {
 pub enum ServeError {
     /// The address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// The socket that a service manager passed cannot be used.
+    Passed(io::Error),
+    /// That socket is at an address that others can reach, and the settings ask for no token.
+    Open(SocketAddr),
     /// The system refuses something else that the server needs.
     Start(io::Error),
     /// The certificate or its key cannot be used.
@@ -144,6 +157,12 @@ impl fmt::Display for ServeError {
                 )
             }
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Passed(error) => write!(f, "cannot listen on what was passed: {error}"),
+            Self::Open(address) => write!(
+                f,
+                "the socket that was passed listens on {address}, which others can reach, and no token is configured: \
+                 set tokens or jwt, or allow everyone with allow_anonymous"
+            ),
             Self::Start(error) => write!(f, "cannot start: {error}"),
             Self::Tls(error) => write!(f, "{error}"),
             Self::Log(error) => error.fmt(f),
@@ -162,7 +181,7 @@ impl ServeError {
     /// Whether it is the settings that have to change.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Tls(_) | Self::Schema(_) => true,
+            Self::Tls(_) | Self::Schema(_) | Self::Passed(_) | Self::Open(_) => true,
             Self::Log(error) => error.is_unusable(),
             Self::Broker(_) => true,
             _ => false,
@@ -189,11 +208,22 @@ impl Server {
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
     pub fn bind(settings: &Settings) -> Result<Self, ServeError> {
+        Self::open(settings, None)
+    }
+
+    /// As [`bind`](Self::bind), on the socket that was passed where one was.
+    fn open(settings: &Settings, passed: Option<StdListener>) -> Result<Self, ServeError> {
         let tls = Tls::from_settings(settings).map_err(ServeError::Tls)?;
         let schemas = Schemas::load(settings.schemas_dir.as_deref()).map_err(ServeError::Schema)?;
         let refused = |error| ServeError::Listen(settings.listen, error);
-        let listener = listener::bind(settings.listen).map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let (listener, address) = match passed {
+            Some(listener) => over(settings, listener)?,
+            None => {
+                let listener = listener::bind(settings.listen).map_err(refused)?;
+                let address = listener.local_addr().map_err(refused)?;
+                (listener, address)
+            }
+        };
         let log = Log::open(settings)?;
         let app = App::new(settings, log, tls, schemas);
         let app = app.map_err(|error| ServeError::Metrics(Box::new(error)))?;
@@ -258,6 +288,19 @@ impl Server {
         tracing::info!("stopped");
         ended.map_or(Ok(()), |reason| Err(ServeError::LogEnded(reason)))
     }
+}
+
+/// The socket that was passed, with its address; the rule for open addresses holds for it as well.
+fn over(
+    settings: &Settings,
+    listener: StdListener,
+) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let listener = TcpListener::from_std(listener).map_err(ServeError::Passed)?;
+    let address = listener.local_addr().map_err(ServeError::Passed)?;
+    if settings.is_open_by_mistake(address) {
+        return Err(ServeError::Open(address));
+    }
+    Ok((listener, address))
 }
 
 /// Ends the work of the server, in the order in which nothing that was acknowledged is lost.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::supervisor::Supervisor;
 use super::tls::Tls;
 
 #[cfg(unix)]
@@ -32,18 +33,21 @@ impl Signals {
     }
 
     /// Waits for SIGTERM or SIGINT; at SIGHUP the certificate is read again.
-    async fn stop(&mut self, tls: Option<&Arc<Tls>>) -> &'static str {
+    async fn stop(&mut self, tls: Option<&Arc<Tls>>, supervisor: &Supervisor) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hang_up.recv() => {
-                    let Some(tls) = tls.cloned() else {
-                        tracing::info!("SIGHUP: there is nothing to reload");
-                        continue;
-                    };
-                    // One after the other, so that the last to be read is the one in use.
-                    let _ = stoat_correlation::spawn_blocking(move || tls.reload()).await;
+                    supervisor.reloading().await;
+                    match tls.cloned() {
+                        // One after the other, so that the last to be read is the one in use.
+                        Some(tls) => {
+                            let _ = stoat_correlation::spawn_blocking(move || tls.reload()).await;
+                        }
+                        None => tracing::info!("SIGHUP: there is nothing to reload"),
+                    }
+                    supervisor.ready().await;
                 }
             }
         }
@@ -61,7 +65,7 @@ impl Signals {
         Ok(Self(()))
     }
 
-    async fn stop(&mut self, _: Option<&Arc<Tls>>) -> &'static str {
+    async fn stop(&mut self, _: Option<&Arc<Tls>>, _: &Supervisor) -> &'static str {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -70,13 +74,20 @@ impl Signals {
 }
 
 impl Signals {
-    /// Passes the first request to stop on to `stop`, and returns at the second.
-    pub(super) async fn watch(mut self, stop: oneshot::Sender<()>, tls: Option<Arc<Tls>>) {
-        let signal = self.stop(tls.as_ref()).await;
+    /// Passes the first request to stop on to `stop`, and returns at the second; the supervisor is
+    /// told what goes on.
+    pub(super) async fn watch(
+        mut self,
+        stop: oneshot::Sender<()>,
+        tls: Option<Arc<Tls>>,
+        supervisor: &Supervisor,
+    ) {
+        let signal = self.stop(tls.as_ref(), supervisor).await;
         tracing::info!(signal, "stopping");
         // A server that is gone needs no telling.
         let _ = stop.send(());
-        let signal = self.stop(tls.as_ref()).await;
+        supervisor.stopping().await;
+        let signal = self.stop(tls.as_ref(), supervisor).await;
         tracing::warn!(signal, "stopping at once");
     }
 }

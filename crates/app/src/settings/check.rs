@@ -1,5 +1,7 @@
 //! Checks of settings against each other.
 
+use std::net::SocketAddr;
+
 use super::layers::{Layers, Source};
 use super::table::table;
 use super::units::{format_duration, format_size};
@@ -10,10 +12,7 @@ use crate::access::Jwt;
 ///
 /// The latter are no errors: each of the two may be set alone, and the other be a default.
 pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>, SettingsError> {
-    // An IPv4 address in IPv6 clothes is judged as what it is.
-    let is_loopback = settings.listen.ip().to_canonical().is_loopback();
-    let is_open = settings.tokens.is_empty() && settings.jwt.is_none();
-    if !is_loopback && is_open && !settings.allow_anonymous {
+    if settings.is_open_by_mistake(settings.listen) {
         let message = format!(
             "listen = {} ({}) is an address that others can reach, and no token is configured: set tokens or jwt, \
              listen on 127.0.0.1, or allow everyone with --allow-anonymous (STOAT_ALLOW_ANONYMOUS=true, allow_anonymous = true)",
@@ -98,6 +97,17 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>,
         ));
     }
     Ok(warnings)
+}
+
+impl Settings {
+    /// Whether others could reach a server on this address and would be asked for nothing, without
+    /// that being allowed.
+    pub(crate) fn is_open_by_mistake(&self, address: SocketAddr) -> bool {
+        // An IPv4 address in IPv6 clothes is judged as what it is.
+        let is_loopback = address.ip().to_canonical().is_loopback();
+        let is_open = self.tokens.is_empty() && self.jwt.is_none();
+        !is_loopback && is_open && !self.allow_anonymous
+    }
 }
 
 fn oddity(

@@ -1,0 +1,101 @@
+//! `dist`: one file to run on any Linux machine, or alone in a container.
+
+use std::fs;
+
+use crate::{Result, process, workspace};
+
+/// The profile in `Cargo.toml`.
+const PROFILE: &str = "dist";
+
+pub(crate) fn run(args: &[&str]) -> Result {
+    let target = match args {
+        [] => host()?,
+        ["--target", target] => (*target).to_owned(),
+        _ => return Err("dist takes nothing but --target TRIPLE".into()),
+    };
+    if !target.contains("-linux-") {
+        return Err(format!("`{target}` is no Linux: only there a program can be static").into());
+    }
+    // A target that is named, even if it is this machine's own, keeps the flag off what is loaded
+    // while it is built, such as procedural macros.
+    process::cargo([
+        "build",
+        "--locked",
+        "--profile",
+        PROFILE,
+        "--package",
+        "stoat",
+        "--target",
+        &target,
+    ])
+    .env(&flags_variable(&target), "-C target-feature=+crt-static")
+    .run()?;
+
+    let folder = workspace::root().join("target").join(&target);
+    let program = folder.join(PROFILE).join("stoat");
+    let bytes = fs::read(&program)?;
+    if needs_a_loader(&bytes) {
+        return Err(format!(
+            "{} is not static: is RUSTFLAGS set, or are `rustflags` configured?",
+            program.display()
+        )
+        .into());
+    }
+    let mebibytes = bytes.len() as f64 / f64::from(1 << 20);
+    println!("{} ({mebibytes:.1} MiB, static)", program.display());
+    Ok(())
+}
+
+fn host() -> Result<String> {
+    let about = process::program("rustc", ["--version", "--verbose"]).output()?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host
+        .ok_or("rustc does not say what machine it is for")?
+        .to_owned())
+}
+
+fn flags_variable(target: &str) -> String {
+    let target = target.to_ascii_uppercase().replace('-', "_");
+    format!("CARGO_TARGET_{target}_RUSTFLAGS")
+}
+
+/// Whether a 64-bit ELF file of low byte order asks for a dynamic loader (`PT_INTERP`).
+fn needs_a_loader(file: &[u8]) -> bool {
+    const PT_INTERP: u64 = 3;
+    let number = |at: usize, width: usize| {
+        let bytes = file.get(at..at + width).unwrap_or_default();
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    let (table, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|entry| {
+        let at = usize::try_from(table + entry * size);
+        at.is_ok_and(|at| number(at, 4) == PT_INTERP)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+    fn this_test_is_not_static() {
+        let this = std::env::current_exe().unwrap();
+        let mut bytes = fs::read(this).unwrap();
+        assert!(needs_a_loader(&bytes));
+        // No headers, no loader.
+        bytes[56..58].fill(0);
+        assert!(!needs_a_loader(&bytes));
+    }
+
+    #[test]
+    fn the_variable_is_the_one_that_cargo_reads() {
+        assert_eq!(
+            flags_variable("x86_64-unknown-linux-gnu"),
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS"
+        );
+    }
+}
