@@ -16,6 +16,7 @@ pub use admission::Admission;
 pub use close::DisconnectReason;
 pub use config::HubConfig;
 pub use connection::{Held, TakeTcp, Taken};
+pub use fan_out::Round;
 pub use handshake::{HandshakeError, RejectReason};
 pub use manager::{CURSOR_HEADER, ConnectionManager};
 pub use registry::{ConnectionId, ConnectionInfo};
