@@ -2,7 +2,7 @@
 
 mod backoff;
 mod error;
-mod http;
+pub(crate) mod http;
 mod output;
 mod publish;
 mod tail;

@@ -18,6 +18,7 @@ use super::metrics::Metrics;
 use super::proxies::Proxies;
 use super::rate::Rate;
 use super::tls::Tls;
+use super::trace::Tracer;
 use crate::settings::Settings;
 
 /// The most memory of all answers of more than 16 KiB that are not taken yet.
@@ -30,6 +31,8 @@ const BODY_BYTES: usize = 64 << 20;
 pub(super) struct App {
     pub(super) hub: ConnectionManager,
     pub(super) metrics: Metrics,
+    /// Nothing where no spans are exported.
+    pub(super) tracer: Option<Tracer>,
     pub(super) health: Health,
     /// How the log on disk is doing; nothing for one in memory.
     pub(super) log_condition: Option<watch::Receiver<Condition>>,
@@ -75,8 +78,10 @@ impl App {
         tls: Option<Arc<Tls>>,
     ) -> Result<Self, prometheus::Error> {
         let hub = ConnectionManager::new(log.log, hub_config(settings));
+        let metrics = Metrics::new(&hub)?;
         Ok(Self {
-            metrics: Metrics::new(&hub)?,
+            tracer: Tracer::start(settings, metrics.spans(), &hub),
+            metrics,
             health: Health::new(&[log::PART]),
             log_condition: log.condition,
             limits: Limits {

@@ -21,12 +21,14 @@ mod rate;
 mod router;
 mod signals;
 mod tls;
+mod trace;
 
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +47,9 @@ use crate::settings::Settings;
 
 /// How long connections get for the last bytes of their answers once all requests are answered.
 const LAST_BYTES: Duration = Duration::from_millis(300);
+
+/// How long the receiver of spans gets at the end: what is left of the drain, within this.
+const FLUSH: Range<Duration> = Duration::from_millis(500)..Duration::from_secs(2);
 
 /// Runs the server until SIGTERM or SIGINT, then drains it; a second signal ends it at once.
 ///
@@ -215,6 +220,10 @@ impl Server {
             let deadline = Instant::now() + self.drain_timeout;
             drain(&self.app, self.drain_timeout, deadline).await;
             finish(&self.app, &stopping, deadline).await;
+            if let Some(tracer) = &self.app.tracer {
+                let left = deadline.saturating_duration_since(Instant::now());
+                tracer.flush(left.clamp(FLUSH.start, FLUSH.end)).await;
+            }
         };
         tokio::select! {
             never = accepting => match never {},

@@ -16,7 +16,7 @@ use super::body::RequestBody;
 use super::connection::{HEAD_BYTES, refusal};
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
-use super::{connections, history, publish};
+use super::{connections, history, publish, trace};
 use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
@@ -26,11 +26,14 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     // Taken before any data is read: subscribing from there repeats rather than misses.
     let cursor = app.cursor();
     let on_demand = request.headers().contains_key(EXPECT);
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
     let client = app.proxies.client(peer, &head.headers);
     let mut body = RequestBody::new(incoming, on_demand, app.bodies.room(client.ip()));
     let (method, version) = (head.method.clone(), head.version);
-    let (route, outcome) = match Route::find(head.uri.path()) {
+    let found = Route::find(head.uri.path());
+    let known = found.as_ref().map(Route::name);
+    let mut span = trace::begin(app.tracer.as_ref(), &mut head, known, client.ip(), started);
+    let (route, outcome) = match found {
         _ if is_too_large(&head) => ("other", Err(head_too_large())),
         Some(route) => (
             route.name(),
@@ -59,6 +62,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
     }
+    span.answered(status);
     let took = started.elapsed();
     app.metrics.answered(&method, route, status, took);
     tracing::debug!(

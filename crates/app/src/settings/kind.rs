@@ -61,7 +61,7 @@ pub(super) enum Raw<'a> {
 
 impl<'a> Raw<'a> {
     /// The text, where the value is one.
-    fn text(self) -> Option<&'a str> {
+    pub(super) fn text(self) -> Option<&'a str> {
         match self {
             Self::Text(text) => Some(text),
             Self::File(value) => value.as_str(),

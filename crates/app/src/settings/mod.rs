@@ -10,6 +10,7 @@ mod origin;
 mod show;
 mod suggest;
 mod table;
+mod telemetry;
 pub(crate) mod text;
 mod units;
 

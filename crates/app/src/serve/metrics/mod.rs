@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use stoat_ws_hub::ConnectionManager;
 
 use super::answer::{Outcome, text};
 use super::problem::{INTERNAL, Problem};
+use super::trace;
 use hub::HubCollector;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -38,6 +40,7 @@ pub(super) struct Metrics {
     published: IntCounterVec,
     requests: IntCounterVec,
     durations: HistogramVec,
+    spans: trace::Counters,
 }
 
 impl Metrics {
@@ -68,6 +71,23 @@ impl Metrics {
             .buckets(DURATIONS.to_vec()),
             &["method", "route"],
         )?;
+        let exported = IntCounter::new(
+            "stoat_otlp_spans_exported_total",
+            "Spans that the receiver took.",
+        )?;
+        let dropped = IntCounterVec::new(
+            Opts::new(
+                "stoat_otlp_spans_dropped_total",
+                "Spans that were not exported, by reason.",
+            ),
+            &["reason"],
+        )?;
+        let spans = trace::Counters {
+            exported: exported.clone(),
+            queue_full: dropped.with_label_values(&["queue_full"]),
+            refused: dropped.with_label_values(&["refused"]),
+            unavailable: dropped.with_label_values(&["unavailable"]),
+        };
         let build = IntGaugeVec::new(
             Opts::new("stoat_build_info", "1, with the version as a label."),
             &["version"],
@@ -76,6 +96,8 @@ impl Metrics {
         registry.register(Box::new(published.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(durations.clone()))?;
+        registry.register(Box::new(exported))?;
+        registry.register(Box::new(dropped))?;
         registry.register(Box::new(build))?;
         registry.register(Box::new(HubCollector::new(hub.clone())?))?;
         #[cfg(target_os = "linux")]
@@ -87,7 +109,13 @@ impl Metrics {
             published,
             requests,
             durations,
+            spans,
         })
+    }
+
+    /// What the export of spans counts.
+    pub(super) fn spans(&self) -> trace::Counters {
+        self.spans.clone()
     }
 
     /// Counts an event that the log accepted.

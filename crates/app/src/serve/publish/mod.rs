@@ -30,6 +30,7 @@ use super::problem::{
     UNSUPPORTED_MEDIA_TYPE,
 };
 use super::rate::{Key, Over, Rate};
+use super::trace::Span;
 use media::Format;
 use parse::{Parsed, Shape};
 
@@ -49,6 +50,7 @@ pub(super) async fn publish(
 ) -> Outcome {
     // Held until the answer is made: a drain waits for it.
     let pass = app.publishes.enter().ok_or_else(draining)?;
+    let mut span = Span::part_of(&request.extensions, "publish");
     let format = check_headers(&request.headers)?;
     let key = KeyText::from_headers(&request.headers)?;
     let publisher = Key::new(access.owner.as_ref(), client.ip());
@@ -81,13 +83,24 @@ pub(super) async fn publish(
         idempotency_key,
     };
 
-    let appended = app.hub.broadcast(batch).await.map_err(refused)?;
+    let appended = append(app, batch, &mut span).await.map_err(refused)?;
     if !appended.replayed {
         for event_type in &types {
             app.metrics.published(event_type.as_str());
         }
     }
     answer(&appended, shape)
+}
+
+async fn append(app: &App, batch: Batch, publish: &mut Span) -> Result<Appended, AppendError> {
+    let fan_out = publish.watch_fan_out();
+    let mut span = publish.part("append");
+    let appended = app.hub.broadcast(batch).await;
+    match &appended {
+        Ok(appended) => publish.published(appended, fan_out),
+        Err(error) => span.fail(error),
+    }
+    appended
 }
 
 /// Checks what can be told from the headers alone.
