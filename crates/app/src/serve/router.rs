@@ -65,6 +65,9 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     span.answered(status);
     let took = started.elapsed();
     app.metrics.answered(&method, route, status, took);
+    if let Some(trace) = span.trace_id() {
+        app.metrics.traced(&method, route, took, trace);
+    }
     tracing::debug!(
         %client,
         method = method_label(&method),
@@ -207,7 +210,7 @@ async fn serve(
         Route::Connection(id) if head.method == Method::DELETE => connections::close(&app.hub, &id),
         Route::Live if reads => app.health.live(),
         Route::Ready if reads => app.health.ready(),
-        Route::Metrics if reads => metrics(app).await,
+        Route::Metrics if reads => metrics(app, head.headers).await,
         route => Err(Problem::new(
             METHOD_NOT_ALLOWED,
             format!("allowed here: {}", route.allowed()),
@@ -251,9 +254,9 @@ async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
     Ok(answer)
 }
 
-async fn metrics(app: &Arc<App>) -> Outcome {
+async fn metrics(app: &Arc<App>, headers: HeaderMap) -> Outcome {
     let app = Arc::clone(app);
-    stoat_correlation::spawn_blocking(move || app.metrics.to_answer())
+    stoat_correlation::spawn_blocking(move || app.metrics.to_answer(&headers))
         .await
         .unwrap_or_else(|_| Err(Problem::new(INTERNAL, "the metrics could not be gathered")))
 }

@@ -1,10 +1,11 @@
 //! What the server counts, in the Prometheus text format.
 
 mod hub;
+mod open;
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -15,6 +16,7 @@ use super::answer::{Outcome, text};
 use super::problem::{INTERNAL, Problem};
 use super::trace;
 use hub::HubCollector;
+use open::Exemplars;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -28,6 +30,8 @@ const COUNTED_TYPES: [&str; 4] = [
 ];
 const OTHER: &str = "other";
 
+const DURATION: &str = "http_request_duration_seconds";
+
 /// Upper bounds in seconds.
 const DURATIONS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
@@ -40,6 +44,7 @@ pub(super) struct Metrics {
     published: IntCounterVec,
     requests: IntCounterVec,
     durations: HistogramVec,
+    exemplars: Exemplars,
     spans: trace::Counters,
 }
 
@@ -64,11 +69,8 @@ impl Metrics {
             &["method", "route", "status"],
         )?;
         let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "http_request_duration_seconds",
-                "Time from the head of a request to its answer.",
-            )
-            .buckets(DURATIONS.to_vec()),
+            HistogramOpts::new(DURATION, "Time from the head of a request to its answer.")
+                .buckets(DURATIONS.to_vec()),
             &["method", "route"],
         )?;
         let exported = IntCounter::new(
@@ -109,6 +111,7 @@ impl Metrics {
             published,
             requests,
             durations,
+            exemplars: Exemplars::new(DURATION, &DURATIONS),
             spans,
         })
     }
@@ -144,6 +147,18 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// Names the trace of a request that was [`answered`](Self::answered).
+    pub(super) fn traced(
+        &self,
+        method: &Method,
+        route: &'static str,
+        took: Duration,
+        trace: trace::TraceId,
+    ) {
+        let labels = [("method", method_label(method)), ("route", route)];
+        self.exemplars.put(&labels, took, trace);
+    }
+
     /// Counts an answer to what never became a request.
     pub(super) fn refused(&self, status: StatusCode) {
         self.requests
@@ -151,9 +166,14 @@ impl Metrics {
             .inc();
     }
 
-    /// `GET /metrics`. Blocks for as long as it takes to count the open files of the process.
-    pub(super) fn to_answer(&self) -> Outcome {
+    /// `GET /metrics`, as the headers of the request ask for it. Blocks for as long as it takes to
+    /// count the open files of the process.
+    pub(super) fn to_answer(&self, headers: &HeaderMap) -> Outcome {
         match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+            Ok(plain) if open::is_accepted(headers) => {
+                let body = self.exemplars.to_open_metrics(&plain);
+                Ok(text(StatusCode::OK, open::CONTENT_TYPE, body))
+            }
             Ok(body) => Ok(text(StatusCode::OK, CONTENT_TYPE, body)),
             Err(error) => {
                 tracing::error!(%error, "the metrics could not be written");
@@ -185,7 +205,7 @@ mod tests {
     use super::*;
 
     async fn gathered(metrics: &Metrics) -> String {
-        let answer = metrics.to_answer().unwrap();
+        let answer = metrics.to_answer(&HeaderMap::new()).unwrap();
         assert_eq!(answer.headers()["content-type"], CONTENT_TYPE);
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()

@@ -28,8 +28,8 @@ pub(super) use export::Counters;
 use export::Exporter;
 pub(super) use fan_out::Watch;
 use fan_out::{FanOut, Seen};
-pub(super) use span::Span;
 use span::{Ended, Kind, Place};
+pub(super) use span::{Span, TraceId};
 
 use super::metrics::method_label;
 use crate::cli::ServerUrl;

@@ -189,6 +189,11 @@ impl Span {
         self.0.as_ref().map(|open| &open.place)
     }
 
+    /// The ID of the trace that it is part of.
+    pub(in crate::serve) fn trace_id(&self) -> Option<TraceId> {
+        self.place().map(Place::trace_id)
+    }
+
     pub(super) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if let Some(open) = &mut self.0 {
             open.span.attributes.push((key, value.into()));
