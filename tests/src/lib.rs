@@ -21,6 +21,7 @@ pub mod http;
 pub mod http2;
 pub mod otlp;
 pub mod prometheus;
+pub mod promql;
 pub mod proxy;
 pub mod raw;
 pub mod relay;
