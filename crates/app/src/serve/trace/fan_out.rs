@@ -115,6 +115,12 @@ impl FanOut {
         None
     }
 
+    /// Follows nothing any more: what is followed holds the tracer.
+    pub(super) fn clear(&self) {
+        let followed = std::mem::take(&mut self.state().followed);
+        drop(followed);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -142,6 +142,7 @@ impl Tracer {
 
     /// Exports what there is, and ends the export. What is not exported within this time is lost.
     pub(super) async fn flush(&self, within: Duration) {
+        self.0.fan_out.clear();
         self.0.stop.send_replace(true);
         let exporter = &self.0.exporter;
         let exporter = exporter
