@@ -12,15 +12,21 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::server::Server;
+use crate::tls::Identity;
 use crate::wait::eventually;
 
 /// A receiver on a port of its own, as long as the runtime of the test runs.
 #[derive(Debug)]
 pub struct Receiver {
+    scheme: &'static str,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -80,16 +86,46 @@ impl Span {
 impl Receiver {
     /// Starts it.
     pub async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// Starts one that speaks TLS.
+    pub async fn start_with_tls(identity: &Identity) -> Self {
+        let cert = CertificateDer::from_pem_file(identity.cert()).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(identity.key()).expect("a key");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], key)
+            .expect("they belong together");
+        Self::listen(Some(Arc::new(config).into())).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
+        let scheme = tls.as_ref().map_or("http", |_| "https");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::default();
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                let (shared, tls) = (Arc::clone(&shared), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, shared).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, shared).await;
+                            }
+                        }
+                    }
+                });
             }
         });
-        Self { address, state }
+        Self {
+            scheme,
+            address,
+            state,
+        }
     }
 
     /// A server that exports its spans to this receiver.
@@ -101,7 +137,7 @@ impl Receiver {
 
     /// The value of `otlp_endpoint`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Has it answer in another way from now on.
@@ -136,7 +172,7 @@ impl Receiver {
 }
 
 /// Requests one after the other, as OTLP/HTTP has them.
-async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, state: Arc<Mutex<State>>) {
     let mut bytes = Vec::new();
     loop {
         let Some(end) = find(&bytes, b"\r\n\r\n") else {

@@ -2,11 +2,12 @@
 #![allow(clippy::expect_used, reason = "a test")]
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 use stoat_tests::otlp::{Answer, SpanKind};
-use stoat_tests::{Connection, Receiver, Request, Server, eventually};
+use stoat_tests::{Connection, Identity, Receiver, Request, Server, Setup, eventually};
 use tokio::net::TcpSocket;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -235,6 +236,36 @@ async fn refusals_replays_and_handshakes_are_told_apart() {
         "{unknown:?}"
     );
     assert_eq!(unknown.get("url.path"), "/no/such/page");
+}
+
+#[tokio::test]
+async fn a_receiver_with_tls_has_to_be_vouched_for() {
+    let identity = Identity::new();
+    let receiver = Receiver::start_with_tls(&identity).await;
+    let start = |trusted: PathBuf| {
+        let trusted = trusted.to_str().expect("a path");
+        Setup::default()
+            .args(["--otlp-endpoint", &receiver.endpoint()])
+            .env("SSL_CERT_FILE", trusted)
+            .start()
+    };
+
+    let trusting = start(identity.cert());
+    trusting.publish(r#"{"type":"a"}"#).await;
+    eventually("spans", async || {
+        (receiver.spans().len() == 3).then_some(())
+    })
+    .await;
+
+    let stranger = Identity::new();
+    let mistrusting = start(stranger.cert());
+    mistrusting.publish(r#"{"type":"a"}"#).await;
+    eventually("a warning", async || {
+        (warnings(&mistrusting) == 1).then_some(())
+    })
+    .await;
+    assert!(mistrusting.log().contains("certificate"));
+    assert_eq!(receiver.spans().len(), 3);
 }
 
 #[tokio::test]
