@@ -61,6 +61,8 @@ async fn the_effective_settings_are_shown_with_all_keys() {
         "publish_rate",
         "tokens",
         "jwt",
+        "otlp_endpoint",
+        "otlp_sample_ratio",
         "log_format",
         "log_level",
     ] {
@@ -138,6 +140,8 @@ async fn what_is_wrong_in_the_file_is_named() {
         ("listen = \"nowhere\"", "listen"),
         ("allowed_origins = [\"not an origin\"]", "allowed_origins"),
         ("log_format = \"xml\"", "log_format"),
+        ("otlp_endpoint = \"127.0.0.1:4318\"", "otlp_endpoint"),
+        ("otlp_sample_ratio = 1.5", "otlp_sample_ratio"),
         ("max_connections = 1\nmax_connections = 2", "line 2"),
         (
             "[[tokens]]\nname = \"a\"\ntoken = \"short\"\nrights = [\"publish\"]",

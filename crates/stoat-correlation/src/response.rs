@@ -87,6 +87,7 @@ fn span_of<B>(id: &CorrelationId, request: &Request<B>) -> Span {
         correlation_id = %id,
         method = %Short { text: request.method().as_str(), limit: METHOD_LIMIT },
         path = %Short { text: request.uri().path(), limit: PATH_LIMIT },
+        trace_id = tracing::field::Empty,
     )
 }
 

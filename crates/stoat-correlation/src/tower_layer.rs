@@ -44,7 +44,8 @@ impl<S> Layer<S> for CorrelationLayer {
 ///   with the fields `correlation_id`, `method` and `path`. Its level is `ERROR`, so
 ///   that no filter by level takes the ID from a log line. The path is shown in at
 ///   most 256 bytes of visible ASCII, without the query, since that may carry a
-///   secret;
+///   secret. A field `trace_id` is left empty, for who records traces
+///   (`Span::current().record`);
 /// - sets `X-Correlation-ID` on the response, whatever its status, in place of what
 ///   the inner service set.
 ///

@@ -7,6 +7,7 @@ mod index;
 #[cfg(all(test, shuttle))]
 mod model;
 mod pause;
+mod round;
 mod row;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -19,6 +20,7 @@ use crate::connection::{Batch, Line, SharedBeat};
 use crate::heartbeat::{Beat, BeatWatch, number};
 use crate::manager::Hub;
 use pause::Pause;
+pub use round::Round;
 use row::Row;
 pub(crate) use row::Seat;
 
@@ -32,9 +34,17 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub(crate) struct FanOut {
     rows: OnceLock<Vec<Arc<Row>>>,
+    observer: OnceLock<Box<Observer>>,
 }
 
+type Observer = dyn Fn(&Round) + Send + Sync;
+
 impl FanOut {
+    /// Has every round told to `observer`; only the first one given is.
+    pub(crate) fn observe(&self, observer: impl Fn(&Round) + Send + Sync + 'static) {
+        let _ = self.observer.set(Box::new(observer));
+    }
+
     /// Gives a connection a place in the row with the fewest. O(1) but for the rows, and
     /// the topics of its filter.
     pub(crate) fn seat(&self, line: Line, hub: &Arc<Hub>) -> Seat {
@@ -55,23 +65,37 @@ impl FanOut {
 /// Starts as many tasks as the runtime has threads.
 fn start(hub: &Arc<Hub>) -> Vec<Arc<Row>> {
     let count = tokio::runtime::Handle::current().metrics().num_workers();
-    let row = |_| {
+    let count = count.max(1);
+    let row = |place| {
         let (head, beats) = (hub.log.head(), hub.beats.watch());
         let row = Arc::new(Row::new(hub.log.bounds().last));
         #[expect(
             clippy::disallowed_methods,
             reason = "the hub's own task, behind it is no request"
         )]
-        tokio::spawn(serve(Arc::clone(&row), Arc::downgrade(hub), head, beats));
+        tokio::spawn(serve(
+            (place, count),
+            Arc::clone(&row),
+            Arc::downgrade(hub),
+            head,
+            beats,
+        ));
         row
     };
-    (0..count.max(1)).map(row).collect()
+    (0..count).map(row).collect()
 }
 
-/// Serves a row until the hub or its log is gone.
-async fn serve(row: Arc<Row>, hub: Weak<Hub>, mut head: HeadWatch, mut beats: BeatWatch) {
+/// Serves a row until the hub or its log is gone; `place` is its number, and how many there are.
+async fn serve(
+    place: (usize, usize),
+    row: Arc<Row>,
+    hub: Weak<Hub>,
+    mut head: HeadWatch,
+    mut beats: BeatWatch,
+) {
     let mut rounds = Rounds {
         row,
+        place,
         batch: Batch::default(),
         marks: Vec::new(),
         pause: Pause::new(),
@@ -102,6 +126,8 @@ async fn serve(row: Arc<Row>, hub: Weak<Hub>, mut head: HeadWatch, mut beats: Be
 /// What one task keeps from round to round.
 struct Rounds {
     row: Arc<Row>,
+    /// The number of the row, and how many there are.
+    place: (usize, usize),
     batch: Batch,
     marks: Vec<u64>,
     pause: Pause,
@@ -113,6 +139,7 @@ impl Rounds {
     async fn events(&mut self, hub: &Hub) -> bool {
         let Self {
             row,
+            place,
             batch,
             marks,
             pause,
@@ -130,10 +157,21 @@ impl Rounds {
         // After the batch was read: who takes a place from now on has read the log since.
         row.mark(batch, marks);
         let offer = |line: &mut Line, tally: &mut _| line.offer(batch, position, hub, tally);
-        row.visit(marks, &hub.registry.counters, offer).await;
+        let offered = row.visit(marks, &hub.registry.counters, offer).await;
         row.set_position(batch.to());
 
         let round = started.elapsed();
+        if let Some(observe) = hub.fan_out.observer.get() {
+            observe(&Round {
+                row: place.0,
+                rows: place.1,
+                after: batch.from(),
+                to: batch.to(),
+                started: started.into_std(),
+                ended: (started + round).into_std(),
+                offered,
+            });
+        }
         let fell_behind = hub.log.bounds().last > batch.to() && !batch.is_full();
         if fell_behind && batch.entries().len() >= A_BACKLOG {
             // A moment later more goes out with each write.

@@ -21,6 +21,7 @@ pub use admission::Admission;
 pub use close::DisconnectReason;
 pub use config::HubConfig;
 pub use connection::{Held, TakeTcp, Taken};
+pub use fan_out::Round;
 pub use feed::{Feed, FeedBatch, FeedPresence};
 pub use handshake::{HandshakeError, RejectReason};
 pub use manager::{CURSOR_HEADER, ConnectionManager};

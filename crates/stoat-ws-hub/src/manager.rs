@@ -23,7 +23,7 @@ use crate::heartbeat::{BeatWatch, Beats, number};
 use crate::registry::{Membership, Newcomer, Order, Registry};
 use crate::{
     Admission, ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
-    RejectReason, Subscription, handshake,
+    RejectReason, Round, Subscription, handshake,
 };
 
 /// The header that tells a page from where to subscribe.
@@ -301,6 +301,13 @@ impl ConnectionManager {
             .registry
             .counters
             .snapshot(self.active_connections())
+    }
+
+    /// Calls `observer` after each round of the fan-out, which serves the connections over plain
+    /// TCP; the others follow the log in tasks of their own. It holds up the round's task, so it
+    /// must be quick. Only the first observer of a hub is called.
+    pub fn observe_rounds(&self, observer: impl Fn(&Round) + Send + Sync + 'static) {
+        self.hub.fan_out.observe(observer);
     }
 
     /// Whether a [`drain`](Self::drain) has begun.

@@ -32,7 +32,7 @@ const LONGEST_DETAIL: usize = 1000;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum RequestError {
+pub(crate) enum RequestError {
     /// There is no connection to the server: nothing was sent.
     Connect(io::Error),
     /// The connection was lost, or what came was no HTTP; the request may have been served.
@@ -54,11 +54,11 @@ impl fmt::Display for RequestError {
 impl Error for RequestError {}
 
 /// A connection that serves one request after the other.
-pub(super) struct Connection(SendRequest<Full<Bytes>>);
+pub(crate) struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
     /// Connects, within ten seconds. The task that drives the connection ends with it.
-    pub(super) async fn open(url: &ServerUrl) -> Result<Self, RequestError> {
+    pub(crate) async fn open(url: &ServerUrl) -> Result<Self, RequestError> {
         timeout(CONNECT, Self::connect(url))
             .await
             .unwrap_or_else(|_| Err(RequestError::Connect(io::ErrorKind::TimedOut.into())))
@@ -92,12 +92,12 @@ impl Connection {
     }
 
     /// Whether another request can be sent.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.0.is_closed()
     }
 
     /// Sends a request and waits for the head of the answer.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, RequestError> {
@@ -110,7 +110,7 @@ impl Connection {
 }
 
 /// Begins a request for a route of the server, its query included.
-pub(super) fn request(url: &ServerUrl, method: Method, route: &str) -> request::Builder {
+pub(crate) fn request(url: &ServerUrl, method: Method, route: &str) -> request::Builder {
     let request = Request::builder()
         .method(method)
         .uri(url.path(route))
@@ -124,15 +124,15 @@ pub(super) fn request(url: &ServerUrl, method: Method, route: &str) -> request::
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
     /// Reads the body.
-    pub(super) async fn read(response: Response<Incoming>) -> Result<Self, RequestError> {
+    pub(crate) async fn read(response: Response<Incoming>) -> Result<Self, RequestError> {
         let (head, body) = response.into_parts();
         let body = Limited::new(body, LARGEST_ANSWER)
             .collect()

@@ -4,7 +4,7 @@ mod backoff;
 mod bench;
 mod colour;
 mod error;
-mod http;
+pub(crate) mod http;
 mod output;
 mod progress;
 mod publish;

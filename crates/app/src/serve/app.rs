@@ -18,6 +18,7 @@ use super::proxies::Proxies;
 use super::rate::Rate;
 use super::schemas::Schemas;
 use super::tls::Tls;
+use super::trace::Tracer;
 use crate::settings::Settings;
 
 /// The most memory of all answers of more than 16 KiB that are not taken yet.
@@ -30,6 +31,8 @@ const BODY_BYTES: usize = 64 << 20;
 pub(super) struct App {
     pub(super) hub: ConnectionManager,
     pub(super) metrics: Metrics,
+    /// Nothing where no spans are exported.
+    pub(super) tracer: Option<Tracer>,
     pub(super) health: Health,
     pub(super) engine: Engine,
     pub(super) limits: Limits,
@@ -88,6 +91,7 @@ impl App {
             health.set(engine.part(), Err("starting".to_owned()));
         }
         Ok(Self {
+            tracer: Tracer::start(settings, metrics.spans(), &hub),
             metrics,
             health,
             engine,

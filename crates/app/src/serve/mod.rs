@@ -25,6 +25,7 @@ mod signals;
 mod sse;
 mod supervisor;
 mod tls;
+mod trace;
 mod web;
 
 use std::error::Error;
@@ -32,6 +33,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +56,9 @@ use crate::settings::Settings;
 
 /// How long connections get for the last bytes of their answers once all requests are answered.
 const LAST_BYTES: Duration = Duration::from_millis(300);
+
+/// How long the receiver of spans gets at the end: what is left of the drain, within this.
+const FLUSH: Range<Duration> = Duration::from_millis(500)..Duration::from_secs(2);
 
 /// Runs the server until SIGTERM or SIGINT, then drains it; a second signal ends it at once.
 ///
@@ -275,6 +280,10 @@ impl Server {
             let draining = async {
                 drain(&self.app, self.drain_timeout, deadline).await;
                 finish(&self.app, &stopping, deadline).await;
+                if let Some(tracer) = &self.app.tracer {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    tracer.flush(left.clamp(FLUSH.start, FLUSH.end)).await;
+                }
             };
             tokio::select! {
                 () = draining => ended,

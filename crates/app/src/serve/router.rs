@@ -18,7 +18,7 @@ use super::describe::Description;
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::web::Asset;
-use super::{connections, history, log, publish, sse, web};
+use super::{connections, history, log, publish, sse, trace, web};
 use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
@@ -28,11 +28,14 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     // Taken before any data is read: subscribing from there repeats rather than misses.
     let cursor = app.cursor();
     let on_demand = request.headers().contains_key(EXPECT);
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
     let client = app.proxies.client(peer, &head.headers);
     let mut body = RequestBody::new(incoming, on_demand, app.bodies.room(client.ip()));
     let (method, version) = (head.method.clone(), head.version);
-    let (route, outcome) = match Route::find(head.uri.path()) {
+    let found = Route::find(head.uri.path());
+    let known = found.as_ref().map(Route::name);
+    let mut span = trace::begin(app.tracer.as_ref(), &mut head, known, client.ip(), started);
+    let (route, outcome) = match found {
         _ if is_too_large(&head) => ("other", Err(head_too_large())),
         Some(route) => (
             route.name(),
@@ -61,8 +64,12 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
     }
+    span.answered(status);
     let took = started.elapsed();
     app.metrics.answered(&method, route, status, took);
+    if let Some(trace) = span.trace_id() {
+        app.metrics.traced(&method, route, took, trace);
+    }
     tracing::debug!(
         %client,
         method = method_label(&method),
@@ -238,7 +245,7 @@ async fn serve(
         Route::Connection(id) if head.method == Method::DELETE => connections::close(&app.hub, &id),
         Route::Live if reads => app.health.live(),
         Route::Ready if reads => app.health.ready(),
-        Route::Metrics if reads => metrics(app).await,
+        Route::Metrics if reads => metrics(app, head.headers).await,
         Route::Asset(asset) if reads => Ok(asset.to_answer(&head.headers)),
         Route::Described(wanted) if reads => Ok(app.descriptions.to_answer(wanted)),
         route => Err(Problem::new(
@@ -298,9 +305,9 @@ async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
     Ok(answer)
 }
 
-async fn metrics(app: &Arc<App>) -> Outcome {
+async fn metrics(app: &Arc<App>, headers: HeaderMap) -> Outcome {
     let app = Arc::clone(app);
-    stoat_correlation::spawn_blocking(move || app.metrics.to_answer())
+    stoat_correlation::spawn_blocking(move || app.metrics.to_answer(&headers))
         .await
         .unwrap_or_else(|_| Err(Problem::new(INTERNAL, "the metrics could not be gathered")))
 }

@@ -87,6 +87,12 @@ pub(super) fn check(settings: &Settings, layers: &Layers) -> Result<Vec<String>,
             warnings.push(format!("{key} ({source}) has no effect without nats_url"));
         }
     }
+    let ratio = layers.source("otlp_sample_ratio");
+    if settings.otlp_endpoint.is_none() && ratio != Source::Default {
+        warnings.push(format!(
+            "otlp_sample_ratio ({ratio}) has no effect without otlp_endpoint"
+        ));
+    }
     if settings.max_event > settings.max_body {
         warnings.push(oddity(
             layers,

@@ -11,6 +11,7 @@ mod origin;
 mod show;
 mod suggest;
 mod table;
+mod telemetry;
 pub(crate) mod text;
 mod units;
 

@@ -16,8 +16,10 @@ use super::layers::Layers;
 use super::nats::{NatsName, NatsServers, NatsStorage};
 use super::origin::Origin;
 use super::show::Line;
+use super::telemetry::{Endpoint, Ratio};
 use super::{SettingsError, units};
 use crate::access::{Jwt, Token};
+use crate::cli::ServerUrl;
 
 use units::{DAY, GIB, HOUR, KIB, MIB, MILLISECOND, SECOND, TIB};
 
@@ -177,6 +179,10 @@ settings! {
         "JSON Web Tokens, as a table {algorithm, secret_file|public_key_file|jwks_file, issuer, audience}; in JSON here";
     allow_anonymous: bool = Switch, default "false", open,
         "Listen on an address that others can reach although no token is configured";
+    otlp_endpoint: Option<ServerUrl> = Endpoint, default "", open,
+        "Receiver of spans over OTLP/HTTP (http://127.0.0.1:4318); without one no spans are recorded";
+    otlp_sample_ratio: f64 = Ratio, default "1", open,
+        "Share of requests without a traceparent whose spans are recorded, from 0 to 1";
     log_format: LogFormat = TraceFormat, default "auto", open,
         "Form of the log lines on standard error: auto, text or json; auto is text";
     log_level: String = Level, default "info", open,

@@ -91,6 +91,8 @@ fn the_defaults_are_those_of_the_documentation() {
     assert!(settings.allowed_origins.is_empty());
     assert_eq!((settings.tls_cert, settings.tls_key), (None, None));
     assert!(!settings.allow_anonymous);
+    assert_eq!(settings.otlp_endpoint, None);
+    assert_eq!(settings.otlp_sample_ratio, 1.0);
     assert_eq!(settings.log_format, LogFormat::Auto);
     assert_eq!(settings.log_level, "info");
 }

@@ -79,15 +79,15 @@ impl Row {
         lock(&self.seats).index.mark_all(marks);
     }
 
-    /// Visits the marked places, a few at a time.
+    /// Visits the marked places, a few at a time, and says how many they were.
     pub(super) async fn visit(
         &self,
         marks: &[u64],
         counters: &Counters,
         mut act: impl FnMut(&mut Line, &mut Tally),
-    ) {
+    ) -> usize {
         let mut tally = Tally::default();
-        let mut visited = 0;
+        let (mut visited, mut before) = (0, 0);
         for (number, mut marked) in marks.iter().copied().enumerate() {
             if marked == 0 {
                 continue;
@@ -101,6 +101,7 @@ impl Row {
                 marked &= marked - 1;
             }
             if visited >= AT_A_TIME {
+                before += visited as usize;
                 visited = 0;
                 counters.add(&std::mem::take(&mut tally));
                 yield_now().await;
@@ -108,6 +109,7 @@ impl Row {
         }
         counters.add(&tally);
         yield_now().await;
+        before + visited as usize
     }
 
     /// Visits all places at once.

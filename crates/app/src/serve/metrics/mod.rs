@@ -2,21 +2,25 @@
 
 mod broker;
 mod hub;
+mod open;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use stoat_log_nats::NatsLog;
 use stoat_ws_hub::ConnectionManager;
 
 use super::answer::{Outcome, text};
 use super::problem::{INTERNAL, Problem};
+use super::trace;
 use broker::BrokerCollector;
 use hub::HubCollector;
+use open::Exemplars;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -30,6 +34,8 @@ const COUNTED_TYPES: [&str; 4] = [
 ];
 const OTHER: &str = "other";
 
+const DURATION: &str = "http_request_duration_seconds";
+
 /// Upper bounds in seconds.
 const DURATIONS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
@@ -42,6 +48,8 @@ pub(super) struct Metrics {
     published: IntCounterVec,
     requests: IntCounterVec,
     durations: HistogramVec,
+    exemplars: Exemplars,
+    spans: trace::Counters,
 }
 
 impl Metrics {
@@ -65,13 +73,27 @@ impl Metrics {
             &["method", "route", "status"],
         )?;
         let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "http_request_duration_seconds",
-                "Time from the head of a request to its answer.",
-            )
-            .buckets(DURATIONS.to_vec()),
+            HistogramOpts::new(DURATION, "Time from the head of a request to its answer.")
+                .buckets(DURATIONS.to_vec()),
             &["method", "route"],
         )?;
+        let exported = IntCounter::new(
+            "stoat_otlp_spans_exported_total",
+            "Spans that the receiver took.",
+        )?;
+        let dropped = IntCounterVec::new(
+            Opts::new(
+                "stoat_otlp_spans_dropped_total",
+                "Spans that were not exported, by reason.",
+            ),
+            &["reason"],
+        )?;
+        let spans = trace::Counters {
+            exported: exported.clone(),
+            queue_full: dropped.with_label_values(&["queue_full"]),
+            refused: dropped.with_label_values(&["refused"]),
+            unavailable: dropped.with_label_values(&["unavailable"]),
+        };
         let build = IntGaugeVec::new(
             Opts::new("stoat_build_info", "1, with the version as a label."),
             &["version"],
@@ -80,6 +102,8 @@ impl Metrics {
         registry.register(Box::new(published.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(durations.clone()))?;
+        registry.register(Box::new(exported))?;
+        registry.register(Box::new(dropped))?;
         registry.register(Box::new(build))?;
         registry.register(Box::new(HubCollector::new(hub.clone())?))?;
         #[cfg(target_os = "linux")]
@@ -91,6 +115,8 @@ impl Metrics {
             published,
             requests,
             durations,
+            exemplars: Exemplars::new(DURATION, &DURATIONS),
+            spans,
         })
     }
 
@@ -100,6 +126,11 @@ impl Metrics {
     /// As [`new`](Self::new).
     pub(super) fn add_broker(&self, log: Arc<NatsLog>) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(BrokerCollector::new(log)?))
+    }
+
+    /// What the export of spans counts.
+    pub(super) fn spans(&self) -> trace::Counters {
+        self.spans.clone()
     }
 
     /// Counts an event that the log accepted.
@@ -128,6 +159,18 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// Names the trace of a request that was [`answered`](Self::answered).
+    pub(super) fn traced(
+        &self,
+        method: &Method,
+        route: &'static str,
+        took: Duration,
+        trace: trace::TraceId,
+    ) {
+        let labels = [("method", method_label(method)), ("route", route)];
+        self.exemplars.put(&labels, took, trace);
+    }
+
     /// Counts an answer to what never became a request.
     pub(super) fn refused(&self, status: StatusCode) {
         self.requests
@@ -135,9 +178,14 @@ impl Metrics {
             .inc();
     }
 
-    /// `GET /metrics`. Blocks for as long as it takes to count the open files of the process.
-    pub(super) fn to_answer(&self) -> Outcome {
+    /// `GET /metrics`, as the headers of the request ask for it. Blocks for as long as it takes to
+    /// count the open files of the process.
+    pub(super) fn to_answer(&self, headers: &HeaderMap) -> Outcome {
         match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+            Ok(plain) if open::is_accepted(headers) => {
+                let body = self.exemplars.to_open_metrics(&plain);
+                Ok(text(StatusCode::OK, open::CONTENT_TYPE, body))
+            }
             Ok(body) => Ok(text(StatusCode::OK, CONTENT_TYPE, body)),
             Err(error) => {
                 tracing::error!(%error, "the metrics could not be written");
@@ -169,7 +217,7 @@ mod tests {
     use super::*;
 
     async fn gathered(metrics: &Metrics) -> String {
-        let answer = metrics.to_answer().unwrap();
+        let answer = metrics.to_answer(&HeaderMap::new()).unwrap();
         assert_eq!(answer.headers()["content-type"], CONTENT_TYPE);
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()

@@ -34,6 +34,7 @@ use super::problem::{
 };
 use super::rate::{Key, Over, Rate};
 use super::schemas::{Mismatch, Schemas};
+use super::trace::Span;
 pub(super) use media::Format;
 use parse::{Parsed, Shape};
 
@@ -53,6 +54,7 @@ pub(super) async fn publish(
 ) -> Outcome {
     // Held until the answer is made: a drain waits for it.
     let pass = app.publishes.enter().ok_or_else(draining)?;
+    let mut span = Span::part_of(&request.extensions, "publish");
     let format = check_headers(&request.headers)?;
     let key = KeyText::from_headers(&request.headers)?;
     let publisher = Key::new(access.owner.as_ref(), client.ip());
@@ -95,7 +97,7 @@ pub(super) async fn publish(
         idempotency_key,
     };
 
-    let appended = app.hub.broadcast(batch).await;
+    let appended = append(app, batch, &mut span).await;
     let appended = appended.map_err(|error| match error {
         AppendError::KeyReused if is_named => Problem::new(
             IDEMPOTENCY_KEY_REUSED,
@@ -109,6 +111,17 @@ pub(super) async fn publish(
         }
     }
     answer(&appended, shape)
+}
+
+async fn append(app: &App, batch: Batch, publish: &mut Span) -> Result<Appended, AppendError> {
+    let fan_out = publish.watch_fan_out();
+    let mut span = publish.part("append");
+    let appended = app.hub.broadcast(batch).await;
+    match &appended {
+        Ok(appended) => publish.published(appended, fan_out),
+        Err(error) => span.fail(error),
+    }
+    appended
 }
 
 /// Checks what can be told from the headers alone.
