@@ -42,7 +42,6 @@ impl Stream {
 }
 
 #[tokio::test]
-#[ignore = "until the server has /sse"]
 async fn each_event_arrives_at_once_and_a_stream_resumes() {
     let server = Server::start(&["--trusted-proxies", "127.0.0.1/32"]);
     for kind in Kind::ALL {
