@@ -11,14 +11,19 @@
 )]
 
 use std::fmt::Write as _;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
 use redb::{Database, TableDefinition};
-use stoat_events::{EventLog, EventType, MemoryLog, build_event};
+use stoat_events::{Event, EventLog, EventType, MemoryLog, build_event};
 use stoat_log_disk::DiskLog;
+use stoat_log_nats::{NatsLog, Servers};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Publishers at a time; each waits for its answer before it publishes again.
@@ -32,11 +37,15 @@ struct Row {
     name: &'static str,
     /// The row that it is compared with.
     beside: Option<&'static str>,
-    open: fn(&Path) -> Engine,
+    /// Nothing where the machine lacks a server for it.
+    open: fn(&Path) -> Option<Engine>,
 }
 
 enum Engine {
     Log(Arc<dyn EventLog>),
+    /// The log and its broker, in the order in which they end.
+    Nats(Arc<NatsLog>, Broker),
+    JetStream(jetstream::Context, Broker),
     /// A writer that takes what waits, and commits it with one sync.
     Redb(mpsc::Sender<oneshot::Sender<()>>),
 }
@@ -45,17 +54,37 @@ const ROWS: &[Row] = &[
     Row {
         name: "memory",
         beside: None,
-        open: |_| Engine::Log(Arc::new(MemoryLog::default())),
+        open: |_| Some(Engine::Log(Arc::new(MemoryLog::default()))),
     },
     Row {
         name: "disk",
         beside: Some("bare redb"),
-        open: |dir| Engine::Log(Arc::new(DiskLog::open(dir).unwrap())),
+        open: |dir| Some(Engine::Log(Arc::new(DiskLog::open(dir).unwrap()))),
     },
     Row {
         name: "bare redb",
         beside: None,
-        open: |dir| Engine::Redb(bare_redb(dir)),
+        open: |dir| Some(Engine::Redb(bare_redb(dir))),
+    },
+    Row {
+        name: "JetStream",
+        beside: Some("bare JetStream"),
+        open: |dir| {
+            let broker = Broker::start(dir)?;
+            let servers = Servers::parse(&broker.url).expect("an address");
+            let log = Arc::new(NatsLog::builder(servers).open().expect("a log"));
+            Handle::current().block_on(log.opened()).expect("a stream");
+            Some(Engine::Nats(log, broker))
+        },
+    },
+    Row {
+        name: "bare JetStream",
+        beside: None,
+        open: |dir| {
+            let broker = Broker::start(dir)?;
+            let context = Handle::current().block_on(bare_stream(&broker.url));
+            Some(Engine::JetStream(context, broker))
+        },
     },
 ];
 
@@ -85,7 +114,7 @@ fn main() {
             let at = (place + round) % ROWS.len();
             for (column, publishers) in PUBLISHERS.into_iter().enumerate() {
                 let run = run(&ROWS[at], publishers, Duration::from_secs_f64(secs));
-                results[at][column].push(run);
+                results[at][column].extend(run);
             }
         }
     }
@@ -97,14 +126,14 @@ fn main() {
     }
 }
 
-fn run(row: &Row, publishers: usize, time: Duration) -> Run {
+fn run(row: &Row, publishers: usize, time: Duration) -> Option<Run> {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let _entered = runtime.enter();
-    let engine = Arc::new((row.open)(dir.path()));
+    let engine = Arc::new((row.open)(dir.path())?);
     let begun = Instant::now();
     let warm = begun + time / 4;
     let end = warm + time;
@@ -121,11 +150,11 @@ fn run(row: &Row, publishers: usize, time: Duration) -> Run {
         took.get(at)
             .map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
     };
-    Run {
+    Some(Run {
         per_second: took.len() as f64 / time.as_secs_f64(),
         p50: quantile(0.5),
         p99: quantile(0.99),
-    }
+    })
 }
 
 /// Publishes one event after the other; returns how long each took that was begun in between.
@@ -146,10 +175,14 @@ async fn publisher(engine: Arc<Engine>, warm: Instant, end: Instant) -> Vec<Dura
 impl Engine {
     async fn publish(&self) {
         match self {
-            Self::Log(log) => {
-                let payload = serde_json::json!({ "text": "x".repeat(PAYLOAD - 11) });
-                let event = build_event(EventType::ScanStarted, &payload, None).unwrap();
-                log.append(event.into()).await.expect("an answer");
+            Self::Log(log) => drop(log.append(event().into()).await.expect("an answer")),
+            Self::Nats(log, _) => drop(log.append(event().into()).await.expect("an answer")),
+            Self::JetStream(context, _) => {
+                let mut headers = async_nats::HeaderMap::new();
+                headers.insert("Nats-Msg-Id", &*uuid::Uuid::new_v4().to_string());
+                let body = vec![b'x'; EVENT].into();
+                let sent = context.publish_with_headers("bare.event", headers, body);
+                sent.await.expect("a connection").await.expect("an answer");
             }
             Self::Redb(writer) => {
                 let (done, answer) = oneshot::channel();
@@ -157,6 +190,63 @@ impl Engine {
                 answer.await.expect("an answer");
             }
         }
+    }
+}
+
+fn event() -> Event {
+    let payload = serde_json::json!({ "text": "x".repeat(PAYLOAD - 11) });
+    build_event(EventType::ScanStarted, &payload, None).expect("an event")
+}
+
+async fn bare_stream(url: &str) -> jetstream::Context {
+    let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+    let client = options.connect(url).await.expect("a connection");
+    let context = jetstream::new(client);
+    let config = jetstream::stream::Config {
+        name: "bare".to_owned(),
+        subjects: vec!["bare.>".to_owned()],
+        ..Default::default()
+    };
+    while context.create_stream(config.clone()).await.is_err() {
+        // It is still starting.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    context
+}
+
+/// A NATS server; ends when dropped.
+struct Broker {
+    url: String,
+    child: Child,
+}
+
+impl Broker {
+    fn start(dir: &Path) -> Option<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("a bound socket").port();
+        drop(listener);
+        let spawn = |program: &str| {
+            let mut command = Command::new(program);
+            command.args(["-a", "127.0.0.1", "-js", "-p", &port.to_string(), "-sd"]);
+            command.arg(dir).stderr(Stdio::null());
+            command.spawn().ok()
+        };
+        // Debian puts it where not every user looks.
+        let child = ["nats-server", "/usr/sbin/nats-server"]
+            .into_iter()
+            .find_map(spawn)?;
+        Some(Self {
+            url: format!("nats://127.0.0.1:{port}"),
+            child,
+        })
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -195,7 +285,8 @@ Written by `cargo xtask bench-logs --runs {runs} --secs {secs} --write`; every f
 that run. Each publisher waits for its answer before it publishes again; payloads of {PAYLOAD} bytes,
 without HTTP. All rows take turns in each of the {runs} rounds, {secs} s each. A cell is the median
 (smallest to largest) and its ratio to the bare engine, which is given {EVENT} bytes per event and
-does nothing else: no IDs, no retention, no idempotency, no readers.
+does nothing else: no IDs, no retention, no idempotency, no readers. JetStream answers before its file
+is synced.
 
 "
     );
@@ -206,6 +297,9 @@ does nothing else: no IDs, no retention, no idempotency, no readers.
             "## {publishers} at a time\n\n| | publishes per second | p50, ms | p99, ms |\n|---|---|---|---|"
         );
         for (row, runs) in ROWS.iter().zip(results) {
+            if runs[column].is_empty() {
+                continue;
+            }
             let beside = ROWS.iter().position(|other| Some(other.name) == row.beside);
             let cell = |of: fn(&Run) -> f64, decimals: usize| {
                 let own = Spread::of(&runs[column], of);
