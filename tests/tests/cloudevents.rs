@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 use stoat_tests::descriptions::faults;
-use stoat_tests::{Client, Connection, Event, Raw, Request, Response, Server};
+use stoat_tests::{Client, Connection, Event, Raw, Request, Response, Server, within};
+use tokio::io::AsyncReadExt;
 
 const ONE: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -224,4 +225,29 @@ async fn the_history_has_them_and_an_unknown_format_is_named() {
             "{refused}"
         );
     }
+}
+
+#[tokio::test]
+async fn server_sent_events_come_in_that_form_too() {
+    let server = Server::start(&[]);
+    let id = server
+        .publish(r#"{"type":"a","payload":{"n":1.50},"topic":"x.y"}"#)
+        .await;
+    let mut connection = Connection::open(server.address()).await;
+    let target = "/sse?format=cloudevents&last_event_id=earliest";
+    connection.start(&Request::get(target)).await;
+    let (mut stream, unread) = connection.into_parts();
+    let mut text = String::from_utf8(unread).expect("text");
+    while !text.contains("\"data\":") {
+        let mut piece = [0; 4096];
+        let read = within("an event", stream.read(&mut piece)).await;
+        let read = read.expect("an open stream");
+        assert!(read > 0, "it ended after {text}");
+        text.push_str(std::str::from_utf8(&piece[..read]).expect("text"));
+    }
+    let start = format!("id: {id}\nevent: a\ndata: {{\"specversion\":\"1.0\",\"id\":\"{id}\",");
+    assert!(text.contains(&start), "{text}");
+    assert!(text.contains(r#""subject":"x.y""#) && text.contains(r#""data":{"n":1.50}}"#));
+    let refused = Request::get("/sse?format=xml").send(&server).await;
+    assert_eq!(refused.status, 400);
 }
