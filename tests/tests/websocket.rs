@@ -1,8 +1,11 @@
 //! The WebSocket protocol: control messages, limits, and clients that break the rules.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use futures_util::future::join_all;
 use serde_json::json;
-use stoat_tests::{Client, Raw, Request, Server, raw};
+use stoat_tests::{Client, Raw, Request, Server, raw, within};
 use tokio_tungstenite::tungstenite::Message;
 
 const LIMIT: usize = 16 * 1024;
@@ -289,6 +292,29 @@ async fn a_client_that_floods_and_reads_nothing_is_closed() {
     let metrics = server.metrics().await;
     let closed = metrics.value("stoat_ws_disconnects_total", &flood);
     assert_eq!(closed, Some(2.0));
+}
+
+#[tokio::test]
+async fn a_flood_that_does_not_end_is_cut_off() {
+    let server = Server::start(&[]);
+    let handshake = Raw::handshake(&server, "/ws", "");
+    let mut frame = raw::header(0x89, 125);
+    frame.extend([0; 129]);
+    let flood = frame.repeat(500);
+    let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
+    stream.write_all(handshake.as_bytes()).expect("a request");
+
+    let flooding = tokio::task::spawn_blocking(move || {
+        let mut sent = 0_u64;
+        while stream.write_all(&flood).is_ok() {
+            sent += flood.len() as u64;
+        }
+        sent
+    });
+    let sent = within("the end of the flood", flooding).await;
+    // What buffers of the kernel take is a few megabytes.
+    assert!(sent.expect("a thread") < 64 << 20);
+    server.connected(0).await;
 }
 
 #[tokio::test]

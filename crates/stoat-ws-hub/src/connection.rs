@@ -41,6 +41,8 @@ const ROUNDS: usize = 8;
 /// How long the socket is read to its end after a closing handshake, so that the
 /// peer gets our last bytes and not a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// How many bytes are thrown away meanwhile: one that floods does not get to keep us busy.
+const LINGER_BYTES: usize = 1 << 20;
 
 /// What a connection begins with; fixed before the 101 is sent, so that whatever is
 /// published after the client has its answer reaches it.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::batch::Batch;
 use super::follower::{Follower, GivenUp, Need};
 use super::session::{Session, Surroundings};
-use super::{End, LINGER, ROUNDS, now};
+use super::{End, LINGER, LINGER_BYTES, ROUNDS, now};
 use crate::close::Close;
 use crate::heartbeat::Beat;
 use crate::manager::Hub;
@@ -239,21 +239,25 @@ impl Line {
         {
             return;
         }
-        let end = async { while self.discard() && self.stream.readable().await.is_ok() {} };
+        let mut left = LINGER_BYTES;
+        let end =
+            async { while self.discard(&mut left) && self.stream.readable().await.is_ok() {} };
         // Whatever comes of it, the connection is over.
         let _ = timeout(LINGER, end).await;
     }
 
-    /// Throws away what there is to read. Says whether more may come.
-    fn discard(&self) -> bool {
+    /// Throws away what there is to read, as far as there is `left` for it. Says whether to
+    /// wait for more.
+    fn discard(&self, left: &mut usize) -> bool {
         let mut discarded = [0; 2048];
-        loop {
+        while *left > 0 {
             match self.stream.try_read(&mut discarded) {
-                Ok(1..) => {}
                 Ok(0) => return false,
+                Ok(count) => *left = left.saturating_sub(count),
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
+        false
     }
 }
 

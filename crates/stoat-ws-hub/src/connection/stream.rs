@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::fetch::Fetch;
 use super::session::{Due, Session, Surroundings};
-use super::{End, LINGER, ROUNDS, SlowGauge, guarded, now};
+use super::{End, LINGER, LINGER_BYTES, ROUNDS, SlowGauge, guarded, now};
 use crate::DisconnectReason;
 use crate::close::Close;
 use crate::heartbeat::BeatWatch;
@@ -236,7 +236,13 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     let ended = async {
         io.shutdown().await?;
         let mut discarded = [0; 512];
-        while io.read(&mut discarded).await? > 0 {}
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match io.read(&mut discarded).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
         std::io::Result::Ok(())
     };
     // Whatever comes of it, the connection is over.
