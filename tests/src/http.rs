@@ -110,8 +110,10 @@ impl Connection {
 
     /// Uses a socket that is connected already.
     pub fn over(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).expect("an open socket");
-        let address = stream.peer_addr().expect("an open socket");
+        // The server may have ended it by now.
+        let _ = stream.set_nodelay(true);
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = stream.peer_addr().unwrap_or(nowhere);
         Self {
             stream,
             address,
@@ -124,6 +126,11 @@ impl Connection {
         let head_only = request.method == "HEAD";
         self.write(&request.bytes(self.address)).await;
         self.response(head_only).await
+    }
+
+    /// Ends our half.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("an open socket");
     }
 
     /// Sends bytes as they are; a server that has hung up already is no error here.
