@@ -38,14 +38,15 @@ struct Row {
     /// The row that it is compared with.
     beside: Option<&'static str>,
     /// Nothing where the machine lacks a server for it.
-    open: fn(&Path) -> Option<Engine>,
+    open: fn(&Path) -> Option<Opened>,
 }
+
+/// An engine, and the broker where there is one.
+type Opened = (Option<Broker>, Engine);
 
 enum Engine {
     Log(Arc<dyn EventLog>),
-    /// The log and its broker, in the order in which they end.
-    Nats(Arc<NatsLog>, Broker),
-    JetStream(jetstream::Context, Broker),
+    JetStream(Box<jetstream::Context>),
     /// A writer that takes what waits, and commits it with one sync.
     Redb(mpsc::Sender<oneshot::Sender<()>>),
 }
@@ -54,17 +55,17 @@ const ROWS: &[Row] = &[
     Row {
         name: "memory",
         beside: None,
-        open: |_| Some(Engine::Log(Arc::new(MemoryLog::default()))),
+        open: |_| Some((None, Engine::Log(Arc::new(MemoryLog::default())))),
     },
     Row {
         name: "disk",
         beside: Some("bare redb"),
-        open: |dir| Some(Engine::Log(Arc::new(DiskLog::open(dir).unwrap()))),
+        open: |dir| Some((None, Engine::Log(Arc::new(DiskLog::open(dir).unwrap())))),
     },
     Row {
         name: "bare redb",
         beside: None,
-        open: |dir| Some(Engine::Redb(bare_redb(dir))),
+        open: |dir| Some((None, Engine::Redb(bare_redb(dir)))),
     },
     Row {
         name: "JetStream",
@@ -74,7 +75,7 @@ const ROWS: &[Row] = &[
             let servers = Servers::parse(&broker.url).expect("an address");
             let log = Arc::new(NatsLog::builder(servers).open().expect("a log"));
             Handle::current().block_on(log.opened()).expect("a stream");
-            Some(Engine::Nats(log, broker))
+            Some((Some(broker), Engine::Log(log)))
         },
     },
     Row {
@@ -83,7 +84,7 @@ const ROWS: &[Row] = &[
         open: |dir| {
             let broker = Broker::start(dir)?;
             let context = Handle::current().block_on(bare_stream(&broker.url));
-            Some(Engine::JetStream(context, broker))
+            Some((Some(broker), Engine::JetStream(Box::new(context))))
         },
     },
 ];
@@ -133,7 +134,9 @@ fn run(row: &Row, publishers: usize, time: Duration) -> Option<Run> {
         .build()
         .expect("a runtime");
     let _entered = runtime.enter();
-    let engine = Arc::new((row.open)(dir.path())?);
+    // The broker outlives what is connected to it.
+    let (_broker, engine) = (row.open)(dir.path())?;
+    let engine = Arc::new(engine);
     let begun = Instant::now();
     let warm = begun + time / 4;
     let end = warm + time;
@@ -176,8 +179,7 @@ impl Engine {
     async fn publish(&self) {
         match self {
             Self::Log(log) => drop(log.append(event().into()).await.expect("an answer")),
-            Self::Nats(log, _) => drop(log.append(event().into()).await.expect("an answer")),
-            Self::JetStream(context, _) => {
+            Self::JetStream(context) => {
                 let mut headers = async_nats::HeaderMap::new();
                 headers.insert("Nats-Msg-Id", &*uuid::Uuid::new_v4().to_string());
                 let body = vec![b'x'; EVENT].into();
