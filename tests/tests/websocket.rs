@@ -1,11 +1,10 @@
 //! The WebSocket protocol: control messages, limits, and clients that break the rules.
 
-use std::io::Write;
-use std::net::TcpStream;
-
 use futures_util::future::join_all;
 use serde_json::json;
 use stoat_tests::{Client, Raw, Request, Server, raw, within};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 const LIMIT: usize = 16 * 1024;
@@ -301,19 +300,21 @@ async fn a_flood_that_does_not_end_is_cut_off() {
     let mut frame = raw::header(0x89, 125);
     frame.extend([0; 129]);
     let flood = frame.repeat(500);
-    let mut stream = TcpStream::connect(server.address()).expect("the server accepts");
-    stream.write_all(handshake.as_bytes()).expect("a request");
+    let stream = within("a connection", TcpStream::connect(server.address())).await;
+    let mut stream = stream.expect("the server accepts");
 
-    let flooding = tokio::task::spawn_blocking(move || {
-        let mut sent = 0_u64;
-        while stream.write_all(&flood).is_ok() {
-            sent += flood.len() as u64;
+    let flooding = async {
+        let mut sent = 0;
+        let begun = stream.write_all(handshake.as_bytes()).await;
+        begun.expect("an open connection");
+        while stream.write_all(&flood).await.is_ok() {
+            sent += flood.len();
         }
         sent
-    });
+    };
     let sent = within("the end of the flood", flooding).await;
     // What buffers of the kernel take is a few megabytes.
-    assert!(sent.expect("a thread") < 64 << 20);
+    assert!(sent < 64 << 20, "{sent}");
     server.connected(0).await;
 }
 
