@@ -13,7 +13,7 @@ mod row;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use stoat_events::{HeadWatch, heartbeat};
+use stoat_events::HeadWatch;
 use tokio::time::Instant;
 
 use crate::connection::{Batch, Line, SharedBeat};
@@ -187,14 +187,8 @@ impl Rounds {
         };
         self.beat_seen = beat.number;
         let position = self.row.position();
-        let event = if beat.sequence == position {
-            Arc::clone(&beat.event)
-        } else {
-            // With the ID of another position, a resume would repeat or miss events.
-            Arc::new(heartbeat(hub.log.bounds().id(position), beat.at))
-        };
         let beat = SharedBeat {
-            event,
+            event: beat.at(position, &*hub.log),
             number: beat.number,
             position,
         };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::Request;
 use stoat_events::{
     EncodedEvent, Filter, Format, Gap, GapReason, HeadWatch, LogEntry, ReadLimit, ReadStatus,
-    Timestamp, heartbeat,
+    Timestamp,
 };
 use tokio::time::sleep_until;
 
@@ -334,13 +334,7 @@ impl Feed {
     /// A beat for a reader at its position or beyond.
     fn beat(&mut self, beat: &Arc<Beat>) -> Item {
         self.beat_seen = beat.number;
-        Item::Beat(if beat.sequence == self.cursor {
-            Arc::clone(&beat.event)
-        } else {
-            // Events overtook the beat: with its ID, a resume would repeat them.
-            let id = self.hub.log.bounds().id(self.cursor);
-            Arc::new(heartbeat(id, beat.at))
-        })
+        Item::Beat(beat.at(self.cursor, &*self.hub.log))
     }
 }
 

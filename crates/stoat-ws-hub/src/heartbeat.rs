@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stoat_events::{EncodedEvent, LogBounds, Timestamp, heartbeat};
+use stoat_events::{EncodedEvent, EventLog, LogBounds, Timestamp, heartbeat};
 use tokio::sync::watch;
 
 /// One beat, built once and shared.
@@ -13,8 +13,20 @@ pub(crate) struct Beat {
     /// The position in the log whose ID the beat carries. Only a reader that has
     /// everything up to there, and nothing after it, may be sent these bytes.
     pub(crate) sequence: u64,
-    pub(crate) at: Timestamp,
+    pub(crate) built_at: Timestamp,
     pub(crate) event: Arc<EncodedEvent>,
+}
+
+impl Beat {
+    /// The beat for a reader that has everything up to `position` and nothing after it. With
+    /// the ID of another position, a resume would repeat or miss events.
+    pub(crate) fn at(&self, position: u64, log: &dyn EventLog) -> Arc<EncodedEvent> {
+        if self.sequence == position {
+            Arc::clone(&self.event)
+        } else {
+            Arc::new(heartbeat(log.bounds().id(position), self.built_at))
+        }
+    }
 }
 
 /// The newest beat, and who waits for the next.
@@ -36,7 +48,7 @@ impl Beats {
             *newest = Some(Arc::new(Beat {
                 number,
                 sequence: bounds.last,
-                at: now,
+                built_at: now,
                 event,
             }));
         });

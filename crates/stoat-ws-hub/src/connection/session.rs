@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use stoat_events::{
-    EventLog, Filter, Format, Gap, GapReason, LogEntry, ReadLimit, ReadStatus, Timestamp, heartbeat,
+    EventLog, Filter, Format, Gap, GapReason, LogEntry, ReadLimit, ReadStatus, Timestamp,
 };
 
 use self::chunk::{Chunk, Piece};
@@ -434,13 +434,7 @@ impl Session {
 
     /// Lines up a beat for a reader at its position or beyond.
     fn line_up_beat(&mut self, beat: &Arc<Beat>, hub: &Surroundings<'_>) {
-        let event = if beat.sequence == self.cursor {
-            Arc::clone(&beat.event)
-        } else {
-            // Events overtook the beat: with its ID, a resume would repeat them.
-            let id = hub.log.bounds().id(self.cursor);
-            Arc::new(heartbeat(id, beat.at))
-        };
+        let event = beat.at(self.cursor, hub.log);
         let seen_before = std::mem::replace(&mut self.beat_seen, beat.number);
         self.line_up(Chunk::Beat { event, seen_before });
     }

@@ -141,7 +141,7 @@ impl Bench {
                 Need::Look => self.turn(room),
                 Need::Whole => {
                     let id = self.log.bounds().id(self.position);
-                    let event = Arc::new(heartbeat(id, beat.at));
+                    let event = Arc::new(stoat_events::heartbeat(id, beat.built_at));
                     let taken = self.take(event.ws_frame(), room);
                     if taken == 0 {
                         self.session();
