@@ -1,6 +1,7 @@
 //! What happens to the servers of a cluster when their broker does not do what it should.
 #![allow(clippy::expect_used, reason = "a test")]
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use stoat_tests::cluster::{Publishers, Reader, check, history};
@@ -33,6 +34,23 @@ async fn becomes_unready(server: &Server) {
     })
     .await;
     assert_ne!(reason, "ok");
+}
+
+/// A reader of each server, which stays there.
+async fn one_each(addresses: &[SocketAddr]) -> Vec<Reader> {
+    let mut readers = Vec::new();
+    for address in addresses.chunks(1) {
+        readers.push(Reader::start(address).await);
+    }
+    readers
+}
+
+/// Ends the publishers, none of which waited too long, and holds what the readers saw against
+/// the log of a server.
+async fn finish(publishers: Publishers, readers: Vec<Reader>, server: &Server) {
+    let (publishers, longest) = publishers.stop().await;
+    assert!(longest < BOUND, "{longest:?}");
+    check(&publishers, readers, server.address()).await;
 }
 
 /// Reads on until the server tells of its readiness.
@@ -97,10 +115,7 @@ async fn a_broker_that_is_killed_and_comes_back_loses_and_repeats_nothing() {
     let (one, two) = (node(&nats.url(), &[]), node(&nats.url(), &[]));
     let addresses = [one.address(), two.address()];
     let mut watcher = one.client().await;
-    let readers = vec![
-        Reader::start(&addresses[..1]).await,
-        Reader::start(&addresses[1..]).await,
-    ];
+    let readers = one_each(&addresses).await;
     let publishers = Publishers::start(&addresses, 4);
     for _ in 0..2 {
         publishers.acknowledge(200).await;
@@ -116,9 +131,7 @@ async fn a_broker_that_is_killed_and_comes_back_loses_and_repeats_nothing() {
         assert!(back.elapsed() < RECOVERY, "{:?}", back.elapsed());
         assert_eq!(status(&mut watcher).await, "ok");
     }
-    let (publishers, longest) = publishers.stop().await;
-    assert!(longest < BOUND, "{longest:?}");
-    check(&publishers, readers, one.address()).await;
+    finish(publishers, readers, &one).await;
 }
 
 #[tokio::test]
@@ -127,10 +140,7 @@ async fn a_broker_that_is_paused_loses_and_repeats_nothing() {
     let (one, two) = (node(&nats.url(), &[]), node(&nats.url(), &[]));
     let addresses = [one.address(), two.address()];
     let mut watcher = two.client().await;
-    let readers = vec![
-        Reader::start(&addresses[..1]).await,
-        Reader::start(&addresses[1..]).await,
-    ];
+    let readers = one_each(&addresses).await;
     let publishers = Publishers::start(&addresses, 2);
     publishers.acknowledge(100).await;
     nats.pause();
@@ -146,9 +156,7 @@ async fn a_broker_that_is_paused_loses_and_repeats_nothing() {
     becomes_ready(&two).await;
     assert!(back.elapsed() < RECOVERY, "{:?}", back.elapsed());
     assert_eq!(status(&mut watcher).await, "ok");
-    let (publishers, longest) = publishers.stop().await;
-    assert!(longest < BOUND, "{longest:?}");
-    check(&publishers, readers, two.address()).await;
+    finish(publishers, readers, &two).await;
 }
 
 #[tokio::test]
@@ -160,10 +168,7 @@ async fn a_server_that_is_cut_off_catches_up() {
     let addresses = [one.address(), two.address()];
     let mut watcher = one.client().await;
     // The first is on the server that is cut off, and stays there.
-    let readers = vec![
-        Reader::start(&addresses[..1]).await,
-        Reader::start(&addresses[1..]).await,
-    ];
+    let readers = one_each(&addresses).await;
     let publishers = Publishers::start(&addresses, 3);
     for _ in 0..3 {
         publishers.acknowledge(100).await;
@@ -184,9 +189,7 @@ async fn a_server_that_is_cut_off_catches_up() {
         assert_eq!(resume.send(&one).await.status, 200);
         assert_eq!(status(&mut watcher).await, "ok");
     }
-    let (publishers, longest) = publishers.stop().await;
-    assert!(longest < BOUND, "{longest:?}");
-    check(&publishers, readers, two.address()).await;
+    finish(publishers, readers, &two).await;
 }
 
 #[tokio::test]
@@ -211,12 +214,10 @@ async fn an_acknowledgement_that_is_swallowed_publishes_nothing_twice() {
     publishers.refuse().await;
     eater.eat(0);
     publishers.acknowledge(40).await;
-    let (publishers, longest) = publishers.stop().await;
-    assert!(longest < BOUND, "{longest:?}");
+    finish(publishers, readers, &server).await;
     let metrics = server.metrics().await;
     let unconfirmed = metrics.value("stoat_broker_unconfirmed_publishes_total", &[]);
     assert!(unconfirmed > Some(0.0), "{unconfirmed:?}");
-    check(&publishers, readers, server.address()).await;
 
     // Under a key the outcome can be found out.
     let request = Request::publish(r#"{"type":"a"}"#).header("Idempotency-Key", "k");
@@ -282,9 +283,7 @@ async fn leaders_that_are_killed_lose_and_repeat_nothing() {
         becomes_ready(&two).await;
         assert!(back.elapsed() < RECOVERY, "{:?}", back.elapsed());
     }
-    let (publishers, longest) = publishers.stop().await;
-    assert!(longest < BOUND, "{longest:?}");
-    check(&publishers, readers, one.address()).await;
+    finish(publishers, readers, &one).await;
 }
 
 #[tokio::test]
