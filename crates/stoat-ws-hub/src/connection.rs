@@ -154,6 +154,6 @@ impl Drop for SlowGauge {
 }
 
 /// tokio's clock, which tests can hold still.
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

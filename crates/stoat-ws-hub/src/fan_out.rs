@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::connection::{Batch, Line, SharedBeat};
 use crate::heartbeat::{Beat, BeatWatch, number};
 use crate::manager::Hub;
+use crate::stats::Tally;
 use pause::Pause;
 pub use round::Round;
 use row::Row;
@@ -156,8 +157,10 @@ impl Rounds {
         let started = Instant::now();
         // After the batch was read: who takes a place from now on has read the log since.
         row.mark(batch, marks);
-        let offer = |line: &mut Line, tally: &mut _| line.offer(batch, position, hub, tally);
-        let offered = row.visit(marks, &hub.registry.counters, offer).await;
+        let offer = |line: &mut Line, tally: &mut Tally| line.offer(batch, position, hub, tally);
+        let settle = |tally: &mut Tally, now| batch.settle(tally, now);
+        let counters = &hub.registry.counters;
+        let offered = row.visit(marks, counters, offer, settle).await;
         row.set_position(batch.to());
 
         let round = started.elapsed();
@@ -193,9 +196,11 @@ impl Rounds {
             position,
         };
         self.row.mark_all(&mut self.marks);
-        let offer = |line: &mut Line, tally: &mut _| line.offer_beat(&beat, hub, tally);
+        let offer = |line: &mut Line, tally: &mut Tally| line.offer_beat(&beat, hub, tally);
         let counters = &hub.registry.counters;
-        self.row.visit(&self.marks, counters, offer).await;
+        self.row
+            .visit(&self.marks, counters, offer, |_, _| ())
+            .await;
         true
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Tally {
     delivered: u64,
     latency: [u64; LATENCY_BOUNDS.len() + 1],
     latency_nanos: u64,
+    /// Clients that took all that is being written, and are not counted yet.
+    whole: u64,
 }
 
 impl Tally {
@@ -82,20 +84,31 @@ impl Tally {
         self.sent_bytes += bytes as u64;
     }
 
-    /// Counts some events of the log that were handed over at once.
+    /// One more client took all that is being written.
+    pub(crate) fn took_whole(&mut self) {
+        self.whole += 1;
+    }
+
+    /// How many did since the last time.
+    pub(crate) fn taken_whole(&mut self) -> u64 {
+        std::mem::take(&mut self.whole)
+    }
+
+    /// Counts some events of the log that were handed over at once to so many clients.
     pub(crate) fn delivered(
         &mut self,
-        count: usize,
+        clients: u64,
         (greatest, least, sum): (Duration, Duration, Duration),
-        each: impl Iterator<Item = Duration>,
+        each: impl ExactSizeIterator<Item = Duration>,
     ) {
-        self.delivered += count as u64;
-        self.latency_nanos += nanos(sum);
+        let count = clients * each.len() as u64;
+        self.delivered += count;
+        self.latency_nanos += clients * nanos(sum);
         let bucket = bucket(greatest);
         if bucket == self::bucket(least) {
-            self.latency[bucket] += count as u64;
+            self.latency[bucket] += count;
         } else {
-            each.for_each(|age| self.latency[self::bucket(age)] += 1);
+            each.for_each(|age| self.latency[self::bucket(age)] += clients);
         }
     }
 }

@@ -142,8 +142,12 @@ impl Batch {
         }
     }
 
-    /// Counts all of it as handed over at `now`.
-    pub(super) fn count(&self, tally: &mut Tally, now: Instant) {
+    /// Counts it as handed over at `now` to all who took the whole of it since the last time.
+    pub(crate) fn settle(&self, tally: &mut Tally, now: Instant) {
+        let whole = tally.taken_whole();
+        if whole == 0 {
+            return;
+        }
         let age = |entry: &LogEntry| now.saturating_duration_since(entry.accepted_at());
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
             return;
@@ -152,7 +156,7 @@ impl Batch {
         let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let sum = (greatest * count).saturating_sub(self.newer_by);
         let each = self.entries.iter().map(age);
-        tally.delivered(self.entries.len(), (greatest, age(last), sum), each);
+        tally.delivered(whole, (greatest, age(last), sum), each);
     }
 
     /// When the first event was accepted by the log.

@@ -137,19 +137,19 @@ impl Follower {
         batch: &Batch,
         bytes: usize,
         tally: &mut Tally,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
     ) -> bool {
         tally.sent(bytes);
         if bytes == batch.bytes().len() {
             self.cursor = batch.to();
             self.count(bytes);
-            batch.count(tally, now);
+            tally.took_whole();
             return true;
         }
         // It was needed whole, so its beginning is where this follower was.
         let session = self.session(batch.from());
         session.moved_to(batch.from(), as_count(bytes));
-        session.took_part(batch.entries(), bytes, tally, now);
+        session.took_part(batch.entries(), bytes, tally, now());
         false
     }
 

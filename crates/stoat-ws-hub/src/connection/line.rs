@@ -65,7 +65,7 @@ impl Line {
     pub(crate) fn offer(&mut self, batch: &Batch, position: u64, hub: &Hub, tally: &mut Tally) {
         let need = self.follower.need(batch, position);
         self.meet(need, batch.bytes(), position, hub, |follower, bytes| {
-            follower.took(batch, bytes, tally, now())
+            follower.took(batch, bytes, tally, now)
         });
     }
 

@@ -127,7 +127,9 @@ impl Bench {
                     if taken == 0 {
                         self.session();
                     } else {
-                        self.follower.took(&batch, taken, &mut tally, self.now);
+                        let now = self.now;
+                        self.follower.took(&batch, taken, &mut tally, || now);
+                        batch.settle(&mut tally, now);
                     }
                 }
             }

@@ -3,20 +3,27 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use stoat_events::Filter;
 use tokio::task::yield_now;
 
 use super::index::{Index, PER_BLOCK};
-use crate::connection::{Batch, Line};
+use crate::connection::{Batch, Line, now};
 use crate::stats::{Counters, Tally};
 
-/// How many connections are served before others get a turn.
-const AT_A_TIME: u32 = 64;
+/// How long connections are served before others get a turn: each turn costs as much as a
+/// write or two, and those who wait for theirs wait so long.
+const TURN: Duration = Duration::from_millis(1);
+/// How many are served in a turn at the most, should the clock stand still.
+const A_TURN: usize = 1024;
+/// How many are served between two looks at the clock, which costs as much as all else that
+/// is not the write itself.
+const BY_ONE_CLOCK: usize = 8;
 
-/// What is looked at for each event lies side by side, about a cache line for each
-/// connection.
+/// What is looked at for each event lies side by side, a cache line for each connection.
 #[derive(Default)]
+#[repr(align(64))]
 struct Slot(Mutex<Option<Line>>);
 
 type Block = [Slot; PER_BLOCK];
@@ -79,15 +86,18 @@ impl Row {
         lock(&self.seats).index.mark_all(marks);
     }
 
-    /// Visits the marked places, a few at a time, and says how many they were.
+    /// Visits the marked places, a few at a time, and says how many they were. After every
+    /// few, `settle` is told what the clock says, for them all.
     pub(super) async fn visit(
         &self,
         marks: &[u64],
         counters: &Counters,
         mut act: impl FnMut(&mut Line, &mut Tally),
+        mut settle: impl FnMut(&mut Tally, Instant),
     ) -> usize {
         let mut tally = Tally::default();
-        let (mut visited, mut before) = (0, 0);
+        let (mut visited, mut turn, mut now) = (0, 0, now());
+        let mut turn_ends = now + TURN;
         for (number, mut marked) in marks.iter().copied().enumerate() {
             if marked == 0 {
                 continue;
@@ -95,21 +105,25 @@ impl Row {
             let Some(block) = self.block(number) else {
                 continue;
             };
-            visited += marked.count_ones();
             while marked != 0 {
                 block[marked.trailing_zeros() as usize].visit(|line| act(line, &mut tally));
                 marked &= marked - 1;
+                turn += 1;
+                if marked == 0 || turn % BY_ONE_CLOCK == 0 {
+                    now = self::now();
+                    settle(&mut tally, now);
+                }
             }
-            if visited >= AT_A_TIME {
-                before += visited as usize;
-                visited = 0;
+            if now >= turn_ends || turn >= A_TURN {
+                visited += std::mem::take(&mut turn);
                 counters.add(&std::mem::take(&mut tally));
                 yield_now().await;
+                turn_ends = self::now() + TURN;
             }
         }
         counters.add(&tally);
         yield_now().await;
-        before + visited as usize
+        visited + turn
     }
 
     /// Visits all places at once.

@@ -100,7 +100,7 @@ impl Session {
             }
             rest -= len;
             let age = age(entry, now);
-            tally.delivered(1, (age, age, age), std::iter::empty());
+            tally.delivered(1, (age, age, age), std::iter::once(age));
         }
         self.member.cursor.store(self.cursor, Relaxed);
     }
