@@ -61,6 +61,7 @@ pub struct NatsLogBuilder {
     max_event: usize,
     idempotency_ttl: Duration,
     publish_timeout: Duration,
+    pack: bool,
 }
 
 /// What the log itself has to know.
@@ -69,6 +70,7 @@ pub(crate) struct Rules {
     pub(crate) stream: StreamRules,
     pub(crate) max_event: usize,
     pub(crate) publish_timeout: Duration,
+    pub(crate) pack: bool,
     pub(crate) memory: Retention,
 }
 
@@ -88,6 +90,7 @@ impl NatsLogBuilder {
             max_event: 64 << 10,
             idempotency_ttl: Duration::from_secs(600),
             publish_timeout: Duration::from_secs(5),
+            pack: true,
         }
     }
 
@@ -170,6 +173,15 @@ impl NatsLogBuilder {
         self
     }
 
+    /// Whether single events of a topic that wait for those before them travel together, as one
+    /// message at `PREFIX.batch.TOPIC`: many publishers at a time get several times as much
+    /// through. `true` by default; with `false` each event is a message at `PREFIX.event.TOPIC`.
+    /// Events under an idempotency key always are.
+    pub fn pack(mut self, pack: bool) -> Self {
+        self.pack = pack;
+        self
+    }
+
     /// Opens the log: connects, finds or creates the stream, and reads its end, all in the
     /// background and for as long as it takes. Wait for [`NatsLog::opened`].
     ///
@@ -219,6 +231,7 @@ impl NatsLogBuilder {
             },
             max_event: self.max_event,
             publish_timeout: self.publish_timeout,
+            pack: self.pack,
             memory: self.memory,
         };
         Ok(NatsLog::start(rules, self.servers, options))

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::builder::Rules;
 use crate::condition::Condition;
 use crate::follow;
+use crate::pack::Packer;
 use crate::shared::Shared;
 use crate::stream::{NoStream, epoch, is_not_found, told};
 use crate::{Servers, position};
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     /// There is something to look at.
     pub(crate) changed: Notify,
     trouble: Mutex<String>,
+    pub(crate) packer: Packer,
 }
 
 /// The connection to the broker.
@@ -72,6 +74,7 @@ impl Inner {
             connects: watch::Sender::new(0),
             changed: Notify::new(),
             trouble: Mutex::default(),
+            packer: Packer::default(),
         }
     }
 

@@ -8,6 +8,7 @@ mod follow;
 mod keeper;
 mod message;
 mod nats_log;
+mod pack;
 mod position;
 mod publish;
 mod servers;

@@ -1,7 +1,8 @@
 //! Events as messages of the stream, in a form that other clients of NATS can read and write.
 //!
-//! One event is one message at `PREFIX.event`, or `PREFIX.event.TOPIC`; a batch, which is all
-//! or nothing, is one at `PREFIX.batch`.
+//! One event is one message at `PREFIX.event`, or `PREFIX.event.TOPIC`; several, which are all
+//! or nothing, are one at `PREFIX.batch`, or, where they all have one topic, at
+//! `PREFIX.batch.TOPIC`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -45,25 +46,30 @@ impl Subjects {
     }
 
     /// What has to be within the subjects of a stream.
-    pub(crate) fn needed(&self) -> [String; 3] {
-        ["event", "event.>", "batch"].map(|rest| format!("{}.{rest}", self.prefix))
+    pub(crate) fn needed(&self) -> [String; 4] {
+        ["event", "event.>", "batch", "batch.>"].map(|rest| format!("{}.{rest}", self.prefix))
     }
 
     fn of(&self, events: &[Event]) -> String {
-        match events {
-            [event] => match event.topic() {
-                Some(topic) => format!("{}.event.{}", self.prefix, topic.as_str()),
-                None => format!("{}.event", self.prefix),
-            },
-            _ => format!("{}.batch", self.prefix),
+        let kind = match events {
+            [_] => "event",
+            _ => "batch",
+        };
+        match shared_topic(events) {
+            Some(topic) => format!("{}.{kind}.{}", self.prefix, topic.as_str()),
+            None => format!("{}.{kind}", self.prefix),
         }
     }
 
     fn kind<'a>(&self, subject: &'a str) -> Option<Kind<'a>> {
         match subject.strip_prefix(&*self.prefix)?.strip_prefix('.')? {
             "event" => Some(Kind::Event(None)),
-            "batch" => Some(Kind::Batch),
-            rest => Some(Kind::Event(Some(rest.strip_prefix("event.")?))),
+            "batch" => Some(Kind::Batch(None)),
+            rest => match rest.split_once('.')? {
+                ("event", topic) => Some(Kind::Event(Some(topic))),
+                ("batch", topic) => Some(Kind::Batch(Some(topic))),
+                _ => None,
+            },
         }
     }
 }
@@ -71,7 +77,15 @@ impl Subjects {
 enum Kind<'a> {
     /// With its topic.
     Event(Option<&'a str>),
-    Batch,
+    /// With the topic of all its events.
+    Batch(Option<&'a str>),
+}
+
+/// The topic that all of these events have.
+fn shared_topic(events: &[Event]) -> Option<&Topic> {
+    let topic = events.first()?.topic()?;
+    let is_shared = events.iter().all(|event| event.topic() == Some(topic));
+    is_shared.then_some(topic)
 }
 
 /// A message that is ready to be sent, again where nothing is heard of it.
@@ -157,16 +171,14 @@ pub(crate) fn decode(
         None => Err(InvalidMessage::new("its subject is none of this log")),
         Some(Kind::Event(topic)) => {
             let wire: WireEvent<'_> = serde_json::from_slice(payload)?;
-            if wire.topic.is_some() && wire.topic.as_deref() != topic {
-                return Err(InvalidMessage::new("`topic` is not that of the subject"));
-            }
+            let topic = wire.topic_at(topic)?;
             let defaults = Defaults {
                 timestamp: stored,
                 correlation_id: None,
             };
             Ok(vec![wire.build(topic, &defaults)?])
         }
-        Some(Kind::Batch) => {
+        Some(Kind::Batch(topic)) => {
             let batch: WireBatch<'_> = serde_json::from_slice(payload)?;
             if batch.events.is_empty() || batch.events.len() > MAX_EVENTS {
                 return Err(InvalidMessage::new("a batch has 1 to 1000 events"));
@@ -175,7 +187,10 @@ pub(crate) fn decode(
                 timestamp: batch.timestamp.unwrap_or(stored),
                 correlation_id: batch.correlation_id,
             };
-            let build = |wire: &WireEvent<'_>| wire.build(wire.topic.as_deref(), &defaults);
+            let build = |wire: &WireEvent<'_>| match topic {
+                Some(_) => wire.build(wire.topic_at(topic)?, &defaults),
+                None => wire.build(wire.topic.as_deref(), &defaults),
+            };
             batch.events.iter().map(build).collect()
         }
     }
@@ -271,6 +286,14 @@ impl<'a> WireEvent<'a> {
         })
     }
 
+    /// The topic of the subject, which its own has to be where it says one.
+    fn topic_at<'s>(&self, topic: Option<&'s str>) -> Result<Option<&'s str>, InvalidMessage> {
+        if self.topic.is_some() && self.topic.as_deref() != topic {
+            return Err(InvalidMessage::new("`topic` is not that of the subject"));
+        }
+        Ok(topic)
+    }
+
     fn build(&self, topic: Option<&str>, defaults: &Defaults<'_>) -> Result<Event, InvalidMessage> {
         let event_type = EventType::parse(&self.event_type).map_err(InvalidMessage::new)?;
         if event_type.is_reserved() {
@@ -303,9 +326,13 @@ impl<'a> WireBatch<'a> {
         let first = events.first();
         let timestamp = first.map(Event::timestamp);
         let correlation_id = first.and_then(correlation);
+        // Then the subject says it.
+        let is_shared = shared_topic(events).is_some();
         let wire = |event: &'a Event| {
             let own = correlation(event);
+            let topic = event.topic().filter(|_| !is_shared);
             Ok(WireEvent {
+                topic: topic.map(|topic| topic.as_str().into()),
                 correlation_id: (own != correlation_id).then_some(own),
                 timestamp: Some(event.timestamp()).filter(|own| Some(*own) != timestamp),
                 ..WireEvent::of(event)?

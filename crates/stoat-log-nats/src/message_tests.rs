@@ -77,6 +77,14 @@ fn golden_messages() {
         body(&message),
         r#"{"timestamp":"1970-01-01T00:00:00.000007+00:00","correlation_id":"r-1","events":[{"type":"a","topic":"x","payload":{"n":1}},{"type":"b","correlation_id":null}]}"#
     );
+
+    let of_one_topic = ["a", "b"].map(|name| event(name, &json!({}), Some("x.y"), None));
+    let message = outgoing(&of_one_topic, None);
+    assert_eq!(message.subject, "stoat.batch.x.y");
+    assert_eq!(
+        body(&message),
+        r#"{"timestamp":"1970-01-01T00:00:00.000007+00:00","events":[{"type":"a"},{"type":"b"}]}"#
+    );
 }
 
 #[test]
@@ -119,6 +127,11 @@ fn what_another_client_publishes_is_taken() {
             r#"{"events":[{"type":"x","payload":null,"correlation_id":"c","topic":"t"}]}"#,
             r#"{"type":"x","payload":{},"correlation_id":"c","timestamp":"2026-11-23T12:34:56.789012+00:00","event_id":"0000000000000001-1","topic":"t"}"#,
         ),
+        (
+            "stoat.batch.t.u",
+            r#"{"events":[{"type":"x","topic":"t.u"}]}"#,
+            r#"{"type":"x","payload":{},"correlation_id":null,"timestamp":"2026-11-23T12:34:56.789012+00:00","event_id":"0000000000000001-1","topic":"t.u"}"#,
+        ),
     ] {
         let events = decode(&subjects(), subject, text.as_bytes(), stored()).unwrap();
         assert_eq!(texts(events), [expected]);
@@ -150,6 +163,10 @@ fn what_is_no_event_is_refused() {
         ("other.event", r#"{"type":"x"}"#),
         ("stoat.batch", r#"{"events":[]}"#),
         ("stoat.batch", r#"{"type":"x"}"#),
+        ("stoat.batch.a", r#"{"type":"x"}"#),
+        ("stoat.batch.a", r#"{"events":[{"type":"x","topic":"b"}]}"#),
+        ("stoat.batch.A", r#"{"events":[{"type":"x"}]}"#),
+        ("stoat.batch.", r#"{"events":[{"type":"x"}]}"#),
         ("stoat.batch", r#"{"events":[{"type":"x"},{"type":"gap"}]}"#),
     ] {
         let decoded = decode(&subjects(), subject, text.as_bytes(), stored());
@@ -200,7 +217,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(subject in ".{0,20}|stoat\\.(event|batch)", payload: Vec<u8>, text in ".*") {
+    fn no_bytes_panic(subject in ".{0,20}|stoat\\.(event|batch)(\\.[a-z]{0,2})?", payload: Vec<u8>, text in ".*") {
         let _ = decode(&subjects(), &subject, &payload, stored());
         let _ = decode(&subjects(), &subject, text.as_bytes(), stored());
     }

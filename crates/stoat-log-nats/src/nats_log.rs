@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
@@ -109,7 +110,11 @@ impl NatsLog {
         let Ok(Ok(_room)) = room else {
             return Err(unavailable("too much waits for the broker"));
         };
-        publish(&self.inner, batch).await
+        let published = publish(&self.inner, batch).await;
+        if let Err(AppendError::Unconfirmed { .. }) = published {
+            self.inner.shared.unconfirmed.fetch_add(1, Relaxed);
+        }
+        published
     }
 
     fn append_locally(&self, batch: Batch) -> Result<Appended, AppendError> {

@@ -1,6 +1,6 @@
 //! Sending a message to the stream until it is there, or the time is over.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::fetch::{Found, get};
 use crate::keeper::{Inner, longest_id};
 use crate::message::{self, Outgoing, is_same_content};
+use crate::pack;
 use crate::position::{MAX_EVENTS, first_of};
 
 /// Without an answer for so long it is sent again.
@@ -24,7 +25,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 const FULL: [u64; 5] = [10023, 10047, 10077, 10122, 10028];
 
 /// Publishes a batch, and is ready once the stream and the readers of this server have it.
-pub(crate) async fn publish(inner: &Inner, batch: Batch) -> Result<Appended, AppendError> {
+pub(crate) async fn publish(inner: &Arc<Inner>, batch: Batch) -> Result<Appended, AppendError> {
     let deadline = Instant::now() + inner.rules.publish_timeout;
     if batch.events.len() > MAX_EVENTS {
         return Err(AppendError::BatchTooLarge {
@@ -35,16 +36,30 @@ pub(crate) async fn publish(inner: &Inner, batch: Batch) -> Result<Appended, App
     }
     wait_until_open(inner, deadline).await?;
     batch.check_sizes(longest_id(inner), inner.rules.max_event)?;
-    if batch.events.is_empty() {
-        return Ok(appended(inner, 0, &[], false));
-    }
-    let rules = &inner.rules.stream;
     let Batch {
-        events,
+        mut events,
         idempotency_key: key,
     } = batch;
+    if events.is_empty() {
+        return Ok(appended(inner, 0, &[], false));
+    }
+    // A repeat under a key has to find the message of the first.
+    if inner.rules.pack && events.len() == 1 && key.is_none() {
+        return pack::publish(inner, events.swap_remove(0), deadline).await;
+    }
+    publish_message(inner, &events, key, deadline).await
+}
+
+/// Publishes events as one message.
+pub(crate) async fn publish_message(
+    inner: &Inner,
+    events: &[Event],
+    key: Option<IdempotencyKey>,
+    deadline: Instant,
+) -> Result<Appended, AppendError> {
+    let rules = &inner.rules.stream;
     let nonce = random().ok_or_else(|| unavailable("there are no random numbers"))?;
-    let outgoing = Outgoing::new(&rules.subjects, &rules.name, &events, key.as_ref(), nonce)
+    let outgoing = Outgoing::new(&rules.subjects, &rules.name, events, key.as_ref(), nonce)
         .map_err(|error| unavailable(&error.to_string()))?;
 
     let (count, nonce) = (events.len(), outgoing.nonce.clone());
@@ -66,9 +81,9 @@ pub(crate) async fn publish(inner: &Inner, batch: Batch) -> Result<Appended, App
         }
     };
     match (timeout_at(deadline, seen).await, key) {
-        (Ok(Some(message)), _) => Ok(appended(inner, message, &events, false)),
+        (Ok(Some(message)), _) => Ok(appended(inner, message, events, false)),
         (Ok(None), Some(key)) => replay(inner, stored.message, &key, &nonce, deadline).await,
-        _ => Err(unconfirmed(inner, "it was not seen in the stream in time")),
+        _ => Err(unconfirmed("it was not seen in the stream in time")),
     }
 }
 
@@ -201,7 +216,7 @@ async fn store(
         sleep(PAUSE).await;
     }
     Err(match may_be_there {
-        true => unconfirmed(inner, &reason),
+        true => unconfirmed(&reason),
         false => unavailable(&reason),
     })
 }
@@ -267,8 +282,7 @@ pub(crate) fn unavailable(reason: &str) -> AppendError {
     }
 }
 
-fn unconfirmed(inner: &Inner, reason: &str) -> AppendError {
-    inner.shared.unconfirmed.fetch_add(1, Relaxed);
+pub(crate) fn unconfirmed(reason: &str) -> AppendError {
     AppendError::Unconfirmed {
         reason: reason.to_owned(),
         retry_after: RETRY_AFTER,

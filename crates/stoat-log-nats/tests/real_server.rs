@@ -1,7 +1,7 @@
 //! The log as its users see it, on a real NATS server.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 use stoat_events::{
     AppendError, Batch, Event, EventLog, EventType, LogEntry, ReadLimit, ReadStatus, Resume,
-    Retention,
+    Retention, Topic,
 };
 use stoat_log_nats::{Condition, NatsLog, NatsLogBuilder, Servers};
 use tokio::time::timeout;
@@ -226,5 +226,61 @@ async fn too_many_events_and_wrong_names_are_refused() {
         server.builder().credentials("/no/such/file"),
     ] {
         assert!(builder.open().is_err());
+    }
+}
+
+/// Each publisher gets the ID of its own event, whoever it travelled with.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_wait_travel_together_by_topic() {
+    const COUNT: u64 = 300;
+    for packs in [true, false] {
+        let server = Server::start();
+        let log = Arc::new(open(server.builder().pack(packs)).await);
+        let appends = (0..COUNT).map(|n| {
+            let log = Arc::clone(&log);
+            let topic = ["a", "b.c", ""][n as usize % 3];
+            let topic = (!topic.is_empty()).then(|| Topic::parse(topic).unwrap());
+            stoat_correlation::spawn(async move {
+                let builder = Event::builder(EventType::ScanStarted).topic(topic);
+                let event = builder.payload(&json!({ "n": n })).unwrap().build();
+                let appended = timeout(DEADLINE, log.append(event.into())).await;
+                let appended = appended.unwrap().unwrap();
+                assert!(!appended.replayed && appended.receipts.len() == 1);
+                (appended.receipts[0].event_id.to_string(), n)
+            })
+        });
+        let appends = futures_util::future::join_all(appends).await;
+        let ids: HashMap<_, _> = appends.into_iter().map(Result::unwrap).collect();
+        assert_eq!(ids.len() as u64, COUNT);
+        let mut entries = Vec::new();
+        let limit = ReadLimit {
+            events: usize::MAX,
+            bytes: usize::MAX,
+        };
+        assert_eq!(log.read(0, limit, &mut entries), ReadStatus::Read);
+        assert_eq!(entries.len() as u64, COUNT);
+        for entry in &entries {
+            let n = ids[entry.encoded().id()];
+            assert!(text(entry).contains(&format!(r#""payload":{{"n":{n}}}"#)));
+        }
+        // The positions of a message's events end at a multiple of 1024.
+        let messages = entries.iter().map(|entry| entry.sequence().div_ceil(1024));
+        let messages = messages.collect::<HashSet<_>>().len() as u64;
+        match packs {
+            true => assert!(messages < COUNT / 2, "{messages}"),
+            false => assert_eq!(messages, COUNT),
+        }
+    }
+}
+
+/// One after the other waits for nobody, so each is a message of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_alone_waits_for_nobody() {
+    let server = Server::start();
+    let log = server.open().await;
+    for n in 1..=20 {
+        let appended = timeout(DEADLINE, log.append(event(n).into())).await;
+        let id = appended.unwrap().unwrap().receipts[0].event_id;
+        assert_eq!(id.sequence(), n * 1024);
     }
 }

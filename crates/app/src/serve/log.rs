@@ -94,7 +94,8 @@ fn open_nats(settings: &Settings, servers: &Servers, memory: Retention) -> Resul
         .memory(memory)
         .max_event(settings.max_event)
         .idempotency_ttl(settings.idempotency_ttl)
-        .publish_timeout(settings.nats_timeout);
+        .publish_timeout(settings.nats_timeout)
+        .pack(settings.nats_pack);
     if let Some(file) = &settings.nats_credentials {
         builder = builder.credentials(file);
     }

@@ -135,6 +135,8 @@ settings! {
         "Greatest age of an event in the stream, where it is created; 0: no bound by age";
     nats_timeout: Duration = time(100 * MILLISECOND, HOUR), default "5s", open,
         "Most time for a publish to be acknowledged by the broker; then 503";
+    nats_pack: bool = Switch, default "true", open,
+        "Whether single events of a topic that wait for the broker travel together, as one message; false: each is a message";
     nats_credentials: Option<PathBuf> = FILE, default "", open,
         "File with credentials (a JWT and its seed) for NATS";
     nats_tls_ca: Option<PathBuf> = FILE, default "", open,
