@@ -77,6 +77,10 @@ impl Now {
         let then = self.instant.checked_sub(age).or_else(long_ago);
         then.unwrap_or(self.instant)
     }
+
+    fn is_older(&self, accepted: u64, age: Duration) -> bool {
+        u128::from(self.wall.saturating_sub(accepted)) >= age.as_millis()
+    }
 }
 
 /// A write that has not been committed.
@@ -101,31 +105,35 @@ impl Pending {
         })
     }
 
-    /// Numbers a batch and puts it into the tables.
-    pub(crate) fn append(&mut self, batch: Batch, rules: &Rules) -> Result<Outcome> {
-        if let Some(key) = &batch.idempotency_key {
-            let keys = self.transaction.open_table(KEYS)?;
-            let row = keys.get(&*key_bytes(key))?;
-            let row = row.and_then(|row| KeyRow::from_bytes(self.meta.epoch, row.value()));
-            let is_alive = |row: &KeyRow| !self.is_older(row.accepted, rules.key_ttl);
-            if let Some(row) = row.filter(is_alive) {
-                return Ok(match row.fingerprint == key.fingerprint() {
-                    true => Ok(Appended {
-                        receipts: row.receipts,
-                        replayed: true,
-                    }),
-                    false => Err(AppendError::KeyReused),
-                });
+    /// Numbers batches and puts them into the tables; says how each fared.
+    pub(crate) fn append(&mut self, batches: Vec<Batch>, rules: &Rules) -> Result<Vec<Outcome>> {
+        // Once for all: to open a table costs more than to put an event into it.
+        let mut events = self.transaction.open_table(EVENTS)?;
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            if let Some(key) = &batch.idempotency_key {
+                let keys = self.transaction.open_table(KEYS)?;
+                let row = keys.get(&*key_bytes(key))?;
+                let row = row.and_then(|row| KeyRow::from_bytes(self.meta.epoch, row.value()));
+                let is_alive = |row: &KeyRow| !self.now.is_older(row.accepted, rules.key_ttl);
+                if let Some(row) = row.filter(is_alive) {
+                    outcomes.push(match row.fingerprint == key.fingerprint() {
+                        true => Ok(Appended {
+                            receipts: row.receipts,
+                            replayed: true,
+                        }),
+                        false => Err(AppendError::KeyReused),
+                    });
+                    continue;
+                }
             }
-        }
-        let first = EventId::new(self.meta.epoch, self.meta.last + 1);
-        if let Err(error) = batch.check_sizes(first, rules.max_event) {
-            return Ok(Err(error));
-        }
+            let first = EventId::new(self.meta.epoch, self.meta.last + 1);
+            if let Err(error) = batch.check_sizes(first, rules.max_event) {
+                outcomes.push(Err(error));
+                continue;
+            }
 
-        let mut receipts = Vec::with_capacity(batch.events.len());
-        {
-            let mut events = self.transaction.open_table(EVENTS)?;
+            let mut receipts = Vec::with_capacity(batch.events.len());
             for event in batch.events {
                 let sequence = self.meta.last + 1;
                 let id = EventId::new(self.meta.epoch, sequence);
@@ -138,51 +146,24 @@ impl Pending {
                 self.meta.bytes += encoded.ws_frame().len() as u64;
                 self.entries.push(entry);
             }
+            let receipts: Arc<[Receipt]> = receipts.into();
+            // Nothing was published by a batch without events, so a repeat does no harm.
+            if let Some(key) = batch.idempotency_key
+                && !receipts.is_empty()
+            {
+                let row = KeyRow {
+                    fingerprint: key.fingerprint(),
+                    accepted: self.now.wall,
+                    receipts: Arc::clone(&receipts),
+                };
+                keep_key(&self.transaction, &mut self.meta, &key_bytes(&key), &row)?;
+            }
+            outcomes.push(Ok(Appended {
+                receipts,
+                replayed: false,
+            }));
         }
-        let receipts: Arc<[Receipt]> = receipts.into();
-        if let Some(key) = batch.idempotency_key {
-            self.keep_key(
-                &key_bytes(&key),
-                key.fingerprint(),
-                first.sequence(),
-                &receipts,
-            )?;
-        }
-        Ok(Ok(Appended {
-            receipts,
-            replayed: false,
-        }))
-    }
-
-    fn keep_key(
-        &mut self,
-        key: &[u8],
-        fingerprint: [u8; 32],
-        first: u64,
-        receipts: &Arc<[Receipt]>,
-    ) -> Result<()> {
-        if receipts.is_empty() {
-            // Nothing was published, so a repeat does no harm.
-            return Ok(());
-        }
-        let row = KeyRow {
-            fingerprint,
-            accepted: self.now.wall,
-            receipts: Arc::clone(receipts),
-        };
-        let mut keys = self.transaction.open_table(KEYS)?;
-        let old = keys.insert(key, &*row.to_bytes())?;
-        let old = old.and_then(|old| KeyRow::from_bytes(self.meta.epoch, old.value()));
-        self.meta.receipts += receipts.len() as u64;
-        let mut by_age = self.transaction.open_table(KEYS_BY_AGE)?;
-        by_age.insert(first, key)?;
-        // One that had become too old and was not swept up yet.
-        if let Some(receipt) = old.as_ref().and_then(|old| old.receipts.first()) {
-            let len = old.as_ref().map_or(0, |old| old.receipts.len() as u64);
-            self.meta.receipts = self.meta.receipts.saturating_sub(len);
-            by_age.remove(receipt.event_id.sequence())?;
-        }
-        Ok(())
+        Ok(outcomes)
     }
 
     /// Lets go of what is over a bound. Says whether there may be more of it.
@@ -222,7 +203,7 @@ impl Pending {
             let row = keys.get(&*key)?;
             let row = row.and_then(|row| KeyRow::from_bytes(self.meta.epoch, row.value()));
             let is_over = row.as_ref().is_none_or(|row| {
-                self.is_older(row.accepted, rules.key_ttl) || self.meta.receipts > MAX_RECEIPTS
+                self.now.is_older(row.accepted, rules.key_ttl) || self.meta.receipts > MAX_RECEIPTS
             });
             if !is_over || sequence > self.meta.last {
                 return Ok(false);
@@ -239,11 +220,7 @@ impl Pending {
         let DiskRetention { events, bytes, age } = rules.retention;
         events.is_some_and(|most| self.meta.events() > most.max(1))
             || (self.meta.bytes > bytes && self.meta.events() > 1)
-            || age.is_some_and(|age| self.is_older(accepted, age))
-    }
-
-    fn is_older(&self, accepted: u64, age: Duration) -> bool {
-        u128::from(self.now.wall.saturating_sub(accepted)) >= age.as_millis()
+            || age.is_some_and(|age| self.now.is_older(accepted, age))
     }
 
     /// Puts all of it on disk: when this returns, the sync has.
@@ -269,6 +246,32 @@ impl Pending {
 fn key_bytes(key: &stoat_events::IdempotencyKey) -> Vec<u8> {
     // A key has no such byte, so no two pairs are written the same.
     [key.owner().as_bytes(), b"\0", key.key().as_bytes()].concat()
+}
+
+/// Keeps the answer to a key, in the place of one that had become too old and was not swept up
+/// yet.
+fn keep_key(
+    transaction: &WriteTransaction,
+    meta: &mut Meta,
+    key: &[u8],
+    row: &KeyRow,
+) -> Result<()> {
+    let Some(first) = row.receipts.first() else {
+        return Ok(());
+    };
+    let mut keys = transaction.open_table(KEYS)?;
+    let old = keys.insert(key, &*row.to_bytes())?;
+    let old = old.and_then(|old| KeyRow::from_bytes(meta.epoch, old.value()));
+    meta.receipts += row.receipts.len() as u64;
+    let mut by_age = transaction.open_table(KEYS_BY_AGE)?;
+    by_age.insert(first.event_id.sequence(), key)?;
+    if let Some(old) = old
+        && let Some(receipt) = old.receipts.first()
+    {
+        meta.receipts = meta.receipts.saturating_sub(old.receipts.len() as u64);
+        by_age.remove(receipt.event_id.sequence())?;
+    }
+    Ok(())
 }
 
 type OldestRow = (u64, u64, u64);

@@ -18,6 +18,11 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// The most events and bytes of one commit; a batch is never divided.
 const MAX_GROUP: usize = 4096;
 const MAX_GROUP_BYTES: usize = 4 << 20;
+/// As many as the last group had are waited for, for this part of the time that it took: those
+/// who were just answered are about to publish again, and would else wait for a group of their
+/// own, so that each waits for two syncs.
+const PATIENCE: u32 = 8;
+const MOST_PATIENCE: Duration = Duration::from_millis(2);
 /// What is left free on the disk, so that evicting and telling of the full disk still work.
 const RESERVE: u64 = 2 << 20;
 /// What one byte of events takes on disk at most, until what it replaces is free again.
@@ -51,6 +56,15 @@ pub(crate) struct Writer {
     pub(crate) failed: Option<String>,
 }
 
+/// How the next group is gathered.
+#[derive(Default)]
+struct Pace {
+    /// How many jobs the last one had.
+    jobs: usize,
+    /// How long the next one waits for as many.
+    patience: Duration,
+}
+
 /// What one commit changed.
 struct Done {
     outcomes: Vec<Outcome>,
@@ -64,11 +78,20 @@ impl Writer {
     /// Writes until all senders are gone, then closes the store.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         let mut house_due = Instant::now() + HOUSEKEEPING;
+        let mut pace = Pace::default();
         loop {
             let wait = house_due.saturating_duration_since(Instant::now());
             let mut more = false;
             match jobs.recv_timeout(wait) {
-                Ok(first) => more = self.write(gather(first, jobs)),
+                Ok(first) => {
+                    let group = gather(first, jobs, &pace);
+                    let (jobs, begun) = (group.len(), Instant::now());
+                    more = self.write(group);
+                    pace = Pace {
+                        jobs,
+                        patience: (begun.elapsed() / PATIENCE).min(MOST_PATIENCE),
+                    };
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -150,10 +173,7 @@ impl Writer {
             let db = store.as_ref().ok_or(redb::Error::DatabaseClosed)?;
             let before = shared.meta();
             let mut pending = Pending::begin(db, before, shared.now())?;
-            let outcomes = batches
-                .into_iter()
-                .map(|batch| pending.append(batch, rules))
-                .collect::<Result<_>>()?;
+            let outcomes = pending.append(batches, rules)?;
             let more = pending.evict(rules)?;
             let (meta, entries) = (pending.meta, std::mem::take(&mut pending.entries));
             if pending.is_empty(&before) {
@@ -270,12 +290,18 @@ impl Writer {
     }
 }
 
-/// The first job and those that wait behind it, as many as one commit takes.
-fn gather(first: Job, jobs: &Receiver<Job>) -> Vec<Job> {
+/// The first job and those that wait behind it, or are about to, as many as one commit takes.
+fn gather(first: Job, jobs: &Receiver<Job>, pace: &Pace) -> Vec<Job> {
     let (mut events, mut bytes) = (first.batch.events.len(), first.bytes);
     let mut group = vec![first];
+    let until = Instant::now() + pace.patience;
     while events < MAX_GROUP && bytes < MAX_GROUP_BYTES {
-        let Ok(job) = jobs.try_recv() else { break };
+        let wait = match group.len() < pace.jobs {
+            true => until.saturating_duration_since(Instant::now()),
+            false => Duration::ZERO,
+        };
+        let next = jobs.try_recv().or_else(|_| jobs.recv_timeout(wait));
+        let Ok(job) = next else { break };
         events += job.batch.events.len();
         bytes += job.bytes;
         group.push(job);
