@@ -1,13 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 pub mod access;
+#[cfg(doctest)]
+mod book;
 pub mod cli;
 pub mod client;
 pub mod logging;
+#[cfg(test)]
+mod reference;
 pub mod serve;
 pub mod settings;
-
-/// The project's README, so that its code compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct ProjectReadme;
