@@ -27,6 +27,7 @@ followed! {
     howto_cloudevents: "docs/howto/cloudevents.md";
     howto_cluster: "docs/howto/cluster.md";
     howto_disk: "docs/howto/disk.md";
+    howto_proxy: "docs/howto/proxy.md";
     howto_publish: "docs/howto/publish.md";
     howto_slow_client: "docs/howto/slow-client.md";
     howto_sse: "docs/howto/sse.md";
