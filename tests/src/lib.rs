@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod binary;
+pub mod book;
 pub mod browser;
 pub mod checker;
 pub mod cluster;

@@ -8,6 +8,7 @@
 
 mod autobahn;
 mod bench;
+mod book;
 mod ci;
 mod clippy;
 mod deny;
@@ -95,6 +96,12 @@ const COMMANDS: &[Command] = &[
         about: "set up, build binaries and examples, run all tests and doc tests",
         takes: Takes::Nothing,
         run: |_| test::run(),
+    },
+    Command {
+        name: "book",
+        about: "build the documentation as a website, where mdbook is installed",
+        takes: Takes::Nothing,
+        run: |_| book::run(),
     },
     Command {
         name: "autobahn",

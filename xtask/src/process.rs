@@ -98,6 +98,25 @@ impl Process {
         }
     }
 
+    /// As [`run`](Self::run); a warning is a failure, too.
+    pub(crate) fn run_without_warnings(mut self) -> Result {
+        println!("$ {}", self.line);
+        let output = self
+            .command
+            .output()
+            .map_err(|error| format!("cannot start `{}`: {error}", self.line))?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        print!("{said}");
+        if !output.status.success() {
+            return Err(format!("`{}` failed ({})", self.line, output.status).into());
+        }
+        if said.contains("WARN") || said.contains("ERROR") {
+            return Err(format!("`{}` warned", self.line).into());
+        }
+        Ok(())
+    }
+
     /// Runs and shows what it prints; its last line when it succeeds.
     pub(crate) fn last_line(self) -> Result<String> {
         let line = self.line.clone();

@@ -1,10 +1,11 @@
 //! `tidy`: the house rules that no compiler knows, each a small function over the same tree.
 
+mod book;
 mod code;
 mod crates;
 mod directions;
 mod fences;
-mod links;
+pub(crate) mod links;
 mod sources;
 mod tree;
 
@@ -28,6 +29,8 @@ const RULES: &[(&str, Rule)] = &[
     ("clippy knows our pitfalls", crates::clippy_lists),
     ("the changelog is open", crates::changelog),
     ("links lead to files", links::relative),
+    ("links lead to headings", book::anchors),
+    ("the book has every page", book::complete),
 ];
 
 pub(crate) fn run() -> Result {

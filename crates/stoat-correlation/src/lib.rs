@@ -4,6 +4,18 @@
     doc = "The task-local correlation ID of the request being served: start with [`scope`] and [`current`]."
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+//!
+//! # How the parts fit
+//!
+//! ```text
+//! request ─▶ layer or service ─▶ scope ┬─ .await ──────────────▶ current()
+//!  X-Correlation-ID, or                ├─ spawn, spawn_blocking ▶ current()
+//!  traceparent, or a new UUID          └─ Context ─▶ job's row ─▶ Context::run ─▶ current()
+//! ```
+//!
+//! [`CorrelationId`] is the ID, [`Context`] the ID with its [`TraceParent`]. [`current`] and
+//! [`current_context`] read them, [`scope`] and [`sync_scope`] set them, [`spawn`](spawn()),
+//! [`spawn_blocking`] and [`in_current_scope`] take them along.
 
 mod context;
 #[cfg(feature = "http")]

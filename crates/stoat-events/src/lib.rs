@@ -1,4 +1,23 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # How the parts fit
+//!
+//! ```text
+//! a struct of yours ──▶ Event ──▶ EncodedEvent ──▶ EventLog::append ──▶ Receipt (EventId, time)
+//! (TypedEvent, or       checked    JSON and frame,   numbers it, keeps it, wakes readers
+//!  build_event)                    made once                │
+//!                                                          ▼
+//! ReceivedEvent ◀── your client ◀── socket ◀── Filter ◀── a cursor: attach, then read after read
+//! ```
+//!
+//! | to | begin with |
+//! |---|---|
+//! | make events | [`build_event`], [`Event::builder`], [`TypedEvent`], [`EventType`], [`Payload`], [`Topic`] |
+//! | keep and follow them | [`EventLog`], [`MemoryLog`], [`Batch`], [`Attachment`], [`ReadLimit`], [`ReadStatus`] |
+//! | choose | [`Filter`], [`Scope`], [`TopicPattern`] |
+//! | resume | [`EventId`], [`Resume`], [`Gap`] |
+//! | give them another form | [`CloudEvent`], [`sse`], [`Format`] |
+//! | read them in a client | [`ReceivedEvent`] |
 
 mod cloud_event;
 mod encoded;

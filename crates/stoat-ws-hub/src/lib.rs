@@ -1,4 +1,23 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # How the parts fit
+//!
+//! ```text
+//! HTTP request ─▶ accept ─▶ handshake ─▶ 101 and a task ─▶ registry (count, list, close, drain)
+//!                   │        refused: HandshakeError          │
+//!                Admission (topics, until when)               ▼
+//! broadcast ─▶ EventLog ─▶ wakes the fan-out ─▶ each connection reads on from its cursor ─▶ socket
+//!                      └──▶ Feed: the same events for another transport
+//! ```
+//!
+//! | to | begin with |
+//! |---|---|
+//! | make a hub | [`ConnectionManager::in_memory`], [`ConnectionManager::new`], [`HubConfig`] |
+//! | let clients in | [`ConnectionManager::accept`], [`ConnectionManager::accept_with`], [`Admission`], [`HandshakeError`] |
+//! | send | [`ConnectionManager::broadcast`] |
+//! | serve another transport | [`ConnectionManager::open_feed`], [`Feed`], [`Subscription`] |
+//! | look at it | [`ConnectionManager::list`], [`ConnectionManager::stats`], [`ConnectionInfo`], [`HubStats`] |
+//! | end it | [`ConnectionManager::disconnect`], [`ConnectionManager::drain`], [`DisconnectReason`] |
 
 mod admission;
 mod close;

@@ -23,7 +23,12 @@ pub(super) fn relative(tree: &Tree) -> Vec<String> {
 }
 
 /// The numbered lines outside code blocks, without code spans.
-fn prose(text: &str) -> impl Iterator<Item = (usize, String)> {
+pub(crate) fn prose(text: &str) -> impl Iterator<Item = (usize, String)> {
+    prose_with_code(text).map(|(number, line)| (number, without_code_spans(line)))
+}
+
+/// The numbered lines outside code blocks.
+pub(crate) fn prose_with_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fence: Option<&str> = None;
     text.lines().enumerate().filter_map(move |(at, line)| {
         let start = line.trim_start();
@@ -31,7 +36,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, String)> {
             .into_iter()
             .find(|mark| start.starts_with(mark));
         match (fence, mark) {
-            (None, None) => Some((at + 1, without_code_spans(line))),
+            (None, None) => Some((at + 1, line)),
             (None, Some(mark)) => {
                 fence = Some(mark);
                 None
@@ -54,7 +59,7 @@ fn without_code_spans(line: &str) -> String {
 }
 
 /// Targets of `[text](target)` and of `[name]: target`.
-fn targets(line: &str) -> Vec<&str> {
+pub(crate) fn targets(line: &str) -> Vec<&str> {
     let inline = line.match_indices("](").filter_map(|(at, opening)| {
         let rest = &line[at + opening.len()..];
         rest.split_once(')').map(|(target, _)| target)
@@ -71,12 +76,12 @@ fn targets(line: &str) -> Vec<&str> {
         .collect()
 }
 
-fn is_absolute(target: &str) -> bool {
+pub(crate) fn is_absolute(target: &str) -> bool {
     target.contains("://") || target.starts_with("mailto:")
 }
 
 /// The path in the tree; None when it leaves the tree.
-fn resolve(from: &str, link: &str) -> Option<String> {
+pub(crate) fn resolve(from: &str, link: &str) -> Option<String> {
     let mut parts: Vec<&str> = from.split('/').collect();
     parts.pop();
     for part in link.split('/') {

@@ -1,6 +1,7 @@
 //! Tests of the settings as a whole.
 
 mod access;
+mod reference;
 mod refusals;
 
 use std::path::Path;

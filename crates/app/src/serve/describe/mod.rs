@@ -2,6 +2,8 @@
 
 mod openapi;
 mod operations;
+#[cfg(test)]
+mod reference;
 
 use bytes::Bytes;
 use http::StatusCode;
