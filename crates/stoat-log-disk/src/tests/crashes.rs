@@ -87,3 +87,38 @@ async fn a_crash_while_it_recovers_changes_nothing() {
         check(&Disk::of(left), dir.path(), &acknowledged, 100).await;
     }
 }
+
+#[tokio::test]
+async fn a_commit_that_is_cut_off_is_there_or_not() {
+    cut_off(31).await;
+}
+
+#[tokio::test]
+#[ignore = "some two minutes"]
+async fn a_commit_that_is_cut_off_at_any_length_is_there_or_not() {
+    cut_off(1).await;
+}
+
+/// The process ends, or the machine does, after any byte, or each `step`th, of what a commit
+/// writes.
+async fn cut_off(step: usize) {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+    let log = disk.open(dir.path()).unwrap();
+    let mark = std::fs::read(dir.path().join("run")).unwrap();
+    log.append((0..3).map(event).collect::<Vec<_>>().into())
+        .await
+        .unwrap();
+    let mut acknowledged = Acknowledged::new();
+    for entry in read_all(&log, 0).await.unwrap() {
+        acknowledged.insert(entry.sequence(), texts(&[entry]).remove(0));
+    }
+    disk.fails_to_sync(true);
+    assert!(log.append(event(3).into()).await.is_err());
+    let images = disk.cut_anywhere();
+    drop(log);
+    assert!(images.len() > 500, "{}", images.len());
+    for image in images.into_iter().step_by(step) {
+        std::fs::write(dir.path().join("run"), &mark).unwrap();
+        check(&Disk::of(image), dir.path(), &acknowledged, 4).await;
+    }
+}

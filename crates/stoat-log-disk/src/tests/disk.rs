@@ -91,6 +91,29 @@ impl Disk {
         left
     }
 
+    /// What is there where writing ended after each number of bytes of what was not synced;
+    /// each once, as most bytes are what was there before.
+    pub(super) fn cut_anywhere(&self) -> Vec<Vec<u8>> {
+        let state = self.0.lock().unwrap();
+        let mut left = state.synced.clone();
+        let mut images = vec![left.clone()];
+        for change in &state.unsynced {
+            let Change::Write(at, bytes) = change else {
+                change.apply(&mut left);
+                images.push(left.clone());
+                continue;
+            };
+            for (at, byte) in (*at..).zip(bytes) {
+                let before = left.get(at as usize).copied();
+                Change::Write(at, vec![*byte]).apply(&mut left);
+                if before != Some(*byte) {
+                    images.push(left.clone());
+                }
+            }
+        }
+        images
+    }
+
     pub(super) fn has_room_for(&self, bytes: Option<usize>) {
         self.0.lock().unwrap().room = bytes;
     }
