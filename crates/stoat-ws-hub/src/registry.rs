@@ -15,12 +15,12 @@ use serde::{Serialize, Serializer};
 // The model tests try out in which order threads get at it.
 #[cfg(shuttle)]
 use shuttle::sync::atomic::AtomicUsize;
-use stoat_events::{Filter, Timestamp};
+use stoat_events::{EventId, Filter, Timestamp};
 use tokio::sync::Notify;
 
 use crate::close::Close;
 use crate::stats::Counters;
-use crate::{DisconnectReason, HandshakeError, HubConfig};
+use crate::{DeliveryReport, DisconnectReason, HandshakeError, HubConfig, NoDeliveryReport};
 
 /// Names a connection for as long as the manager lives; never used twice.
 ///
@@ -147,6 +147,11 @@ impl Member {
         }
     }
 
+    /// Every event up to here that is for it was handed to the kernel, or is gone.
+    pub(crate) fn position(&self) -> u64 {
+        self.cursor.load(Ordering::Relaxed)
+    }
+
     fn info(&self, lag: impl Fn(u64) -> u64) -> ConnectionInfo {
         ConnectionInfo {
             id: self.id,
@@ -154,7 +159,7 @@ impl Member {
             connected_since: self.connected_since,
             user_agent: self.user_agent.clone(),
             filters: (*self.filter()).clone(),
-            lag_events: lag(self.cursor.load(Ordering::Relaxed)),
+            lag_events: lag(self.position()),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
         }
     }
@@ -181,6 +186,13 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    pub(crate) fn new(counters: Counters) -> Self {
+        Self {
+            counters,
+            ..Self::default()
+        }
+    }
+
     /// Takes a place within the limits.
     pub(crate) fn admit(
         self: &Arc<Self>,
@@ -232,6 +244,18 @@ impl Registry {
             .iter()
             .map(|member| member.info(&lag))
             .collect()
+    }
+
+    /// Whom an event was for, and who has it.
+    pub(crate) fn delivery(&self, id: EventId) -> Result<DeliveryReport, NoDeliveryReport> {
+        let deliveries = &self.counters.deliveries;
+        let kind = deliveries.kind(id)?;
+        let is_behind = |member: &&Arc<Member>| {
+            member.position() < id.sequence() && kind.passes(&member.filter())
+        };
+        // Counted first: who gets it in between counts twice for a moment, and not never.
+        let behind = self.members().iter().filter(is_behind).count();
+        deliveries.report(id, behind as u64)
     }
 
     /// Waits until nobody is connected.
@@ -320,6 +344,9 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let registry = &self.place.registry;
         registry.members.remove(&self.member.id);
+        let position = self.member.position();
+        let deliveries = &registry.counters.deliveries;
+        deliveries.left(position, &self.member.filter());
         registry.counters.disconnected(self.reason);
     }
 }

@@ -1,10 +1,11 @@
 //! The hub's counters, as a snapshot that any metrics library can read.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stoat_events::GapReason;
 
+use crate::delivery::{Deliveries, Run};
 use crate::{DisconnectReason, RejectReason};
 
 /// Upper bounds of the buckets of [`Histogram`], in seconds.
@@ -66,6 +67,8 @@ pub(crate) struct Counters {
     gaps: [AtomicU64; GAP_REASONS.len()],
     latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
     latency_nanos: AtomicU64,
+    /// Beside them, since whoever counts a delivery counts it in both.
+    pub(crate) deliveries: Deliveries,
 }
 
 /// What one round of writing adds to the counters, kept apart until its end.
@@ -75,6 +78,7 @@ pub(crate) struct Tally {
     delivered: u64,
     latency: [u64; LATENCY_BOUNDS.len() + 1],
     latency_nanos: u64,
+    runs: Vec<Run>,
 }
 
 impl Tally {
@@ -98,6 +102,22 @@ impl Tally {
             each.for_each(|age| self.latency[self::bucket(age)] += 1);
         }
     }
+
+    /// Remembers that one more connection has the events after one position up to another.
+    pub(crate) fn wrote(&mut self, after: u64, to: u64, now: Instant) {
+        match self.runs.last_mut() {
+            Some(run) if run.after == after && run.to == to => {
+                run.connections += 1;
+                run.at = now;
+            }
+            _ => self.runs.push(Run {
+                after,
+                to,
+                connections: 1,
+                at: now,
+            }),
+        }
+    }
 }
 
 fn bucket(latency: Duration) -> usize {
@@ -110,6 +130,13 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Counters {
+    pub(crate) fn new(deliveries: Deliveries) -> Self {
+        Self {
+            deliveries,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn add(&self, tally: &Tally) {
         let add = |counter: &AtomicU64, more: u64| {
             if more > 0 {
@@ -122,6 +149,7 @@ impl Counters {
         for (counter, more) in self.latency.iter().zip(tally.latency) {
             add(counter, more);
         }
+        self.deliveries.written(&tally.runs);
     }
 
     pub(crate) fn disconnected(&self, reason: DisconnectReason) {

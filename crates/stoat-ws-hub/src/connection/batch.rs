@@ -153,6 +153,7 @@ impl Batch {
         let sum = (greatest * count).saturating_sub(self.newer_by);
         let each = self.entries.iter().map(age);
         tally.delivered(self.entries.len(), (greatest, age(last), sum), each);
+        tally.wrote(self.from, self.to, now);
     }
 
     /// When the first event was accepted by the log.

@@ -190,7 +190,17 @@ impl Seat {
 
     /// Gives up the place.
     pub(crate) fn leave(self) -> Option<Line> {
-        lock(&self.slot().0).take()
+        self.empty()
+    }
+
+    /// Takes the line out, after it told others how far it is.
+    fn empty(&self) -> Option<Line> {
+        let mut slot = lock(&self.slot().0);
+        if let Some(line) = &mut *slot {
+            // Under the lock: the fan-out passes it by only afterwards.
+            line.report(self.row.position());
+        }
+        slot.take()
     }
 
     fn locked<R>(&self, act: impl FnOnce(&mut Line) -> R) -> R {
@@ -207,7 +217,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let line = lock(&self.slot().0).take();
+        let line = self.empty();
         let mut seats = lock(&self.row.seats);
         seats.index.give_back(self.number, &self.filter);
         // The memory of a peak goes back.
