@@ -97,7 +97,6 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
-            attached_at: now(),
             until: admission.until,
             leaving: None,
             retry_after: None,
@@ -124,8 +123,6 @@ pub struct Feed {
     /// Sequence number of the last event that was handed out or passed over.
     cursor: u64,
     gap: Option<Gap>,
-    /// Since when the client is here: what was accepted earlier is a replay to it.
-    attached_at: Instant,
     until: Option<Instant>,
     /// Everything up to this position is handed out, then it ends.
     leaving: Option<(Close, u64)>,
@@ -139,7 +136,7 @@ pub struct FeedBatch {
     filter: Arc<Filter>,
     /// Where the client is once it has them.
     to: u64,
-    attached_at: Instant,
+    member: Arc<Member>,
     presence: FeedPresence,
 }
 
@@ -201,7 +198,7 @@ impl Feed {
                     items,
                     filter: Arc::clone(&self.filter),
                     to: self.cursor,
-                    attached_at: self.attached_at,
+                    member: Arc::clone(&self.member),
                     presence: self.presence.clone(),
                 });
             }
@@ -378,9 +375,7 @@ impl FeedBatch {
         for item in &self.items {
             match item {
                 Item::Entry(entry) => {
-                    let accepted = entry.accepted_at();
-                    let age = now.saturating_duration_since(accepted);
-                    let age = (accepted >= self.attached_at).then_some(age);
+                    let age = self.member.age_of(entry, now);
                     counters.delivered(age);
                     deliveries.written(entry.sequence(), age);
                 }
@@ -392,11 +387,8 @@ impl FeedBatch {
             }
         }
         drop(deliveries);
-        if let Some(membership) = &self.presence.0.membership {
-            let member = &membership.member;
-            member.bytes_sent.fetch_add(bytes as u64, Relaxed);
-            member.cursor.store(self.to, Relaxed);
-        }
+        self.member.bytes_sent.fetch_add(bytes as u64, Relaxed);
+        self.member.cursor.store(self.to, Relaxed);
     }
 }
 

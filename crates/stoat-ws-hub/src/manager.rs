@@ -224,11 +224,13 @@ impl ConnectionManager {
         // Watch first, look second: what comes in between is seen.
         let (head, mut beats) = (hub.log.head(), hub.beats.watch());
         let beat_seen = number(beats.borrow_and_update().as_ref());
+        let newest = hub.log.bounds().last;
         let attachment = hub.log.attach(&subscription.resume);
         let membership = place.register(Newcomer {
             remote_addr: peer,
             user_agent: user_agent(request.headers()),
             filter: subscription.filter.within(scope),
+            newest,
             cursor: attachment.cursor,
         });
         if self.is_draining() {

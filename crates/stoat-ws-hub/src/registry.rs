@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use dashmap::DashMap;
@@ -15,7 +16,7 @@ use serde::{Serialize, Serializer};
 // The model tests try out in which order threads get at it.
 #[cfg(shuttle)]
 use shuttle::sync::atomic::AtomicUsize;
-use stoat_events::{EventId, Filter, Timestamp};
+use stoat_events::{EventId, Filter, LogEntry, Timestamp};
 use tokio::sync::Notify;
 
 use crate::close::Close;
@@ -97,6 +98,8 @@ pub(crate) struct Member {
     connected_since: Timestamp,
     user_agent: Option<Box<str>>,
     filter: Mutex<Arc<Filter>>,
+    /// The newest event when it came: up to here is a replay to it.
+    live_after: u64,
     pub(crate) cursor: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
     order: Mutex<Option<Order>>,
@@ -147,6 +150,13 @@ impl Member {
         }
     }
 
+    /// The age of an event at this time, unless it was there before the connection was: what
+    /// is replayed tells of the client's absence, not of the hub's speed.
+    pub(crate) fn age_of(&self, entry: &LogEntry, now: Instant) -> Option<Duration> {
+        let is_live = entry.sequence() > self.live_after;
+        is_live.then(|| now.saturating_duration_since(entry.accepted_at()))
+    }
+
     /// Every event up to here that is for it was handed to the kernel, or is gone.
     pub(crate) fn position(&self) -> u64 {
         self.cursor.load(Ordering::Relaxed)
@@ -170,6 +180,8 @@ pub(crate) struct Newcomer {
     pub(crate) remote_addr: SocketAddr,
     pub(crate) user_agent: Option<Box<str>>,
     pub(crate) filter: Filter,
+    /// The newest event of the log.
+    pub(crate) newest: u64,
     pub(crate) cursor: u64,
 }
 
@@ -291,6 +303,7 @@ impl Place {
             connected_since: Timestamp::now(),
             user_agent: newcomer.user_agent,
             filter: Mutex::new(shared(newcomer.filter)),
+            live_after: newcomer.newest,
             cursor: AtomicU64::new(newcomer.cursor),
             bytes_sent: AtomicU64::new(0),
             order: Mutex::new(None),
@@ -379,6 +392,7 @@ mod tests {
             remote_addr: ([127, 0, 0, 1], 1).into(),
             user_agent: None,
             filter: Filter::all(),
+            newest: 3,
             cursor: 3,
         }
     }

@@ -42,8 +42,6 @@ pub(super) struct Session {
     format: Format,
     deadlines: Deadlines,
     controls: Pace,
-    /// Since when the client is here: what was accepted earlier is a replay to it.
-    attached_at: Instant,
     max_client_buffer: usize,
     /// Lined up for the socket; only the first chunk may have been begun.
     queue: VecDeque<Piece>,
@@ -103,7 +101,6 @@ impl Session {
             member,
             deadlines: Deadlines::new(config, now),
             controls: Pace::new(config.max_control_frames, now),
-            attached_at: now,
             max_client_buffer: config.max_client_buffer.max(1024),
             queue: VecDeque::new(),
             begun: 0,
@@ -210,8 +207,7 @@ impl Session {
             self.begun -= len;
             match self.queue.pop_front().map(|piece| piece.chunk) {
                 Some(Chunk::Entry(entry)) => {
-                    let is_live = entry.accepted_at() >= self.attached_at;
-                    let age = is_live.then(|| age(&entry, now));
+                    let age = self.member.age_of(&entry, now);
                     counters.delivered(age);
                     deliveries.written(entry.sequence(), age);
                 }

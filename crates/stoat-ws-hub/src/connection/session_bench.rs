@@ -53,6 +53,7 @@ impl Bench {
             remote_addr,
             user_agent: None,
             filter,
+            newest: log.bounds().last,
             cursor: attachment.cursor,
         };
         let membership = place.register(newcomer);

@@ -28,7 +28,8 @@ struct Client {
     /// Where the log was when it left.
     end: u64,
     filter: Filter,
-    joined: Instant,
+    /// The newest event then.
+    newest: u64,
     /// Where it began.
     start: u64,
     /// What it has, with the time.
@@ -79,12 +80,13 @@ impl World {
         let (log, registry) = (Arc::clone(&self.log), Arc::clone(&self.registry));
         let now = self.now();
         let mut bench = Bench::over(log, registry, filter.clone(), attachment, now);
-        bench.position = self.log.bounds().last;
+        let newest = self.log.bounds().last;
+        bench.position = newest;
         self.clients.push(Client {
             bench: Some(bench),
             end: u64::MAX,
             filter,
-            joined: now,
+            newest,
             start,
             seen: Vec::new(),
         });
@@ -140,7 +142,7 @@ impl World {
             match events.find_map(written_at) {
                 Some(time) => {
                     *written += 1;
-                    if accepted >= client.joined {
+                    if at > client.newest {
                         ages.push(time - accepted);
                     } else {
                         *replayed += 1;
