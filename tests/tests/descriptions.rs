@@ -242,6 +242,16 @@ async fn every_answer_is_as_openapi_says() {
         ask("GET", route, Request::get(route), 200).await;
     }
     ask("GET", "/ws", Request::get("/ws"), 426).await;
+    let route = "/api/v1/events/{id}/delivery";
+    let delivery = |id: &str| Request::get(&format!("/api/v1/events/{id}/delivery"));
+    let known = server.publish(r#"{"type":"a"}"#).await;
+    for (id, status) in [
+        (known.as_str(), 200),
+        ("x", 400),
+        ("0000000000000000-1", 404),
+    ] {
+        ask("GET", route, delivery(id), status).await;
+    }
     let close = |id: &str| Request::new("DELETE", &format!("/api/v1/connections/{id}"));
     let route = "/api/v1/connections/{id}";
     ask("DELETE", route, close("nobody"), 404).await;

@@ -31,6 +31,7 @@ async fn a_method_that_a_path_does_not_have_is_answered_with_those_it_has() {
         ("DELETE", "/metrics", &["GET"]),
         ("POST", "/api/v1/connections", &["GET"]),
         ("GET", "/api/v1/connections/1", &["DELETE"]),
+        ("POST", "/api/v1/events/1/delivery", &["GET"]),
     ];
 
     for (method, path, allowed) in cases {

@@ -23,11 +23,12 @@ async fn each_route_needs_its_right() {
     let get = |target| move || Request::get(target);
     let delete = || Request::new("DELETE", "/api/v1/connections/999");
     type Make<'a> = &'a dyn Fn() -> Request;
-    let routes: [(Make<'_>, &str, u16); 6] = [
+    let routes: [(Make<'_>, &str, u16); 7] = [
         (&publish, WRITER, 201),
         (&get("/api/v1/events"), READER, 200),
         (&get("/ws"), READER, 426),
         (&get("/api/v1/connections"), BOSS, 200),
+        (&get("/api/v1/events/x/delivery"), BOSS, 400),
         (&get("/metrics"), BOSS, 200),
         (&delete, BOSS, 404),
     ];

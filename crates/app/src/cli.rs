@@ -11,6 +11,8 @@ use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
+use stoat_events::EventId;
+
 use crate::serve::Description;
 use crate::settings::Flags;
 
@@ -31,6 +33,8 @@ pub enum Command {
     Tail(Tail),
     /// Publish events.
     Publish(Publish),
+    /// Tell who got an event.
+    Delivery(Delivery),
     /// Measure a running server.
     Bench(Bench),
     /// Print a description of the server with these settings.
@@ -82,6 +86,16 @@ pub enum Colour {
     Always,
     /// Never.
     Never,
+}
+
+/// What `stoat delivery` is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The server.
+    pub url: ServerUrl,
+    /// The event.
+    pub event: EventId,
 }
 
 /// What `stoat bench` is asked for.

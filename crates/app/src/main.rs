@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Serve(flags)) => serve(&flags, environment),
         Ok(Command::Tail(tail)) => finish(client::tail(&tail)),
+        Ok(Command::Delivery(delivery)) => finish(client::delivery(&delivery)),
         Ok(Command::Bench(bench)) => finish(client::bench(&bench)),
         Ok(Command::Publish(publish)) => finish(client::publish(&publish)),
         Ok(_) => fail("this command is not built yet"),

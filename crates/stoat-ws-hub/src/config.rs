@@ -5,6 +5,8 @@ use std::time::Duration;
 /// The shortest and the longest that any time here counts as: timers neither spin
 /// nor overflow.
 const TIMES: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(365 * 86_400)];
+/// The most delivery reports.
+const MOST_REPORTS: usize = 1 << 16;
 
 /// How a [`ConnectionManager`](crate::ConnectionManager) treats its connections.
 ///
@@ -62,6 +64,11 @@ pub struct HubConfig {
     /// The origins (`https://app.example.com`) whose pages may connect, beside
     /// those that the request's own `Host` names. Empty by default.
     pub allowed_origins: Vec<String>,
+    /// Of how many of the newest events a
+    /// [`DeliveryReport`](crate::DeliveryReport) is kept, at most 65,536; each takes about
+    /// 300 bytes, and up to 200 more with the longest type and topic. 0 turns them off.
+    /// 1024 by default.
+    pub delivery_reports: usize,
     /// Sends each message of a client back to it, in place of obeying it.
     #[cfg(feature = "echo")]
     #[doc(hidden)]
@@ -83,6 +90,7 @@ impl Default for HubConfig {
             max_connections: 100_000,
             max_connections_per_ip: None,
             allowed_origins: Vec::new(),
+            delivery_reports: 1024,
             #[cfg(feature = "echo")]
             echo: false,
         }
@@ -90,7 +98,7 @@ impl Default for HubConfig {
 }
 
 impl HubConfig {
-    /// The same with each time within [`TIMES`].
+    /// The same with each value within its bounds.
     pub(crate) fn bounded(mut self) -> Self {
         let [least, most] = TIMES;
         let times = [
@@ -102,6 +110,7 @@ impl HubConfig {
         for time in times.into_iter().chain(&mut self.heartbeat_interval) {
             *time = (*time).clamp(least, most);
         }
+        self.delivery_reports = self.delivery_reports.min(MOST_REPORTS);
         self
     }
 }

@@ -154,6 +154,8 @@ impl Rounds {
         if !found {
             return false;
         }
+        let deliveries = &hub.registry.counters.deliveries;
+        deliveries.begin(batch.from(), batch.entries());
         let started = Instant::now();
         // After the batch was read: who takes a place from now on has read the log since.
         row.mark(batch, marks);

@@ -97,7 +97,6 @@ impl ConnectionManager {
             head,
             beats,
             beat_seen,
-            attached_at: now(),
             until: admission.until,
             leaving: None,
             retry_after: None,
@@ -124,8 +123,6 @@ pub struct Feed {
     /// Sequence number of the last event that was handed out or passed over.
     cursor: u64,
     gap: Option<Gap>,
-    /// Since when the client is here: what was accepted earlier is a replay to it.
-    attached_at: Instant,
     until: Option<Instant>,
     /// Everything up to this position is handed out, then it ends.
     leaving: Option<(Close, u64)>,
@@ -136,14 +133,30 @@ pub struct Feed {
 /// Events for one client, to be sent together.
 pub struct FeedBatch {
     items: Vec<Item>,
-    attached_at: Instant,
+    filter: Arc<Filter>,
+    /// Where the client is once it has them.
+    to: u64,
+    member: Arc<Member>,
     presence: FeedPresence,
 }
 
 enum Item {
     Entry(LogEntry),
-    Gap(EncodedEvent, GapReason),
+    /// With the positions that it leads from and to.
+    Gap(EncodedEvent, GapReason, (u64, u64)),
     Beat(Arc<EncodedEvent>),
+}
+
+impl Item {
+    /// Where the client is as long as it does not have this; nothing where that does not move
+    /// it.
+    fn position(&self) -> Option<u64> {
+        match self {
+            Self::Entry(entry) => Some(entry.sequence() - 1),
+            Self::Gap(_, _, (after, _)) => Some(*after),
+            Self::Beat(_) => None,
+        }
+    }
 }
 
 /// What has to happen before there is more to read.
@@ -177,11 +190,15 @@ impl Feed {
                 return None;
             }
             let (items, then) = self.read(max_bytes, std::mem::take(&mut fetched));
-            self.member.cursor.store(self.cursor, Relaxed);
+            let waiting = items.iter().find_map(Item::position);
+            let position = waiting.unwrap_or(self.cursor);
+            self.member.cursor.store(position, Relaxed);
             if !items.is_empty() {
                 return Some(FeedBatch {
                     items,
-                    attached_at: self.attached_at,
+                    filter: Arc::clone(&self.filter),
+                    to: self.cursor,
+                    member: Arc::clone(&self.member),
                     presence: self.presence.clone(),
                 });
             }
@@ -324,10 +341,11 @@ impl Feed {
     fn hand_out_gap(&mut self, items: &mut Vec<Item>) {
         if let Some(gap) = self.gap.take() {
             let bounds = self.hub.log.bounds();
+            let after = self.cursor;
             // More may have been evicted since the gap was found.
             self.cursor = self.cursor.max(bounds.before_oldest());
             let event = gap.encode(&bounds, Timestamp::now());
-            items.push(Item::Gap(event, gap.reason));
+            items.push(Item::Gap(event, gap.reason, (after, self.cursor)));
         }
     }
 
@@ -343,7 +361,7 @@ impl FeedBatch {
     pub fn events(&self) -> impl Iterator<Item = &EncodedEvent> {
         self.items.iter().map(|item| match item {
             Item::Entry(entry) => entry.encoded(),
-            Item::Gap(event, _) => event,
+            Item::Gap(event, ..) => event,
             Item::Beat(event) => event,
         })
     }
@@ -351,23 +369,26 @@ impl FeedBatch {
     /// Counts the batch as handed to the kernel, with so many bytes.
     pub fn sent(self, bytes: usize) {
         let counters = &self.presence.0.hub.registry.counters;
-        if let Some(membership) = &self.presence.0.membership {
-            let member = &membership.member;
-            member.bytes_sent.fetch_add(bytes as u64, Relaxed);
-        }
         counters.sent_bytes.fetch_add(bytes as u64, Relaxed);
         let now = now();
+        let mut deliveries = counters.deliveries.of_one(Some(self.to));
         for item in &self.items {
             match item {
                 Item::Entry(entry) => {
-                    let accepted = entry.accepted_at();
-                    let age = now.saturating_duration_since(accepted);
-                    counters.delivered((accepted >= self.attached_at).then_some(age));
+                    let age = self.member.age_of(entry, now);
+                    counters.delivered(age);
+                    deliveries.written(entry.sequence(), age);
                 }
-                Item::Gap(_, reason) => counters.gap(*reason),
+                Item::Gap(_, reason, skipped) => {
+                    counters.gap(*reason);
+                    deliveries.missed(*skipped, &self.filter);
+                }
                 Item::Beat(_) => {}
             }
         }
+        drop(deliveries);
+        self.member.bytes_sent.fetch_add(bytes as u64, Relaxed);
+        self.member.cursor.store(self.to, Relaxed);
     }
 }
 

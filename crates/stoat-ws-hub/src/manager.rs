@@ -17,13 +17,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::close::Close;
 use crate::connection::{self, Beginning, Started};
+use crate::delivery::Deliveries;
 use crate::fan_out::FanOut;
 use crate::handshake::Pending;
 use crate::heartbeat::{BeatWatch, Beats, number};
 use crate::registry::{Membership, Newcomer, Order, Registry};
+use crate::stats::Counters;
 use crate::{
-    Admission, ConnectionId, ConnectionInfo, DisconnectReason, HandshakeError, HubConfig, HubStats,
-    RejectReason, Round, Subscription, handshake,
+    Admission, ConnectionId, ConnectionInfo, DeliveryReport, DisconnectReason, HandshakeError,
+    HubConfig, HubStats, NoDeliveryReport, RejectReason, Round, Subscription, handshake,
 };
 
 /// The header that tells a page from where to subscribe.
@@ -82,10 +84,12 @@ pub(crate) struct Attached {
 impl ConnectionManager {
     /// A manager over a log.
     pub fn new(log: Arc<dyn EventLog>, config: HubConfig) -> Self {
+        let config = config.bounded();
+        let deliveries = Deliveries::new(&log, config.delivery_reports);
         let hub = Hub {
             log,
-            config: config.bounded(),
-            registry: Arc::default(),
+            config,
+            registry: Arc::new(Registry::new(Counters::new(deliveries))),
             beats: Beats::new(),
             fan_out: FanOut::default(),
             draining: AtomicBool::new(false),
@@ -220,11 +224,13 @@ impl ConnectionManager {
         // Watch first, look second: what comes in between is seen.
         let (head, mut beats) = (hub.log.head(), hub.beats.watch());
         let beat_seen = number(beats.borrow_and_update().as_ref());
+        let newest = hub.log.bounds().last;
         let attachment = hub.log.attach(&subscription.resume);
         let membership = place.register(Newcomer {
             remote_addr: peer,
             user_agent: user_agent(request.headers()),
             filter: subscription.filter.within(scope),
+            newest,
             cursor: attachment.cursor,
         });
         if self.is_draining() {
@@ -264,6 +270,37 @@ impl ConnectionManager {
         let log = &self.hub.log;
         let last = log.bounds().last;
         self.hub.registry.list(|cursor| log.distance(cursor, last))
+    }
+
+    /// Tells whom an event of the log was for and who has it, as
+    /// [`DeliveryReport`] defines it. Looks at every connection, as [`list`](Self::list) does.
+    ///
+    /// Reports are kept of the newest [`HubConfig::delivery_reports`] events.
+    ///
+    /// # Errors
+    /// [`NoDeliveryReport`]: the event is not of this log, or has no report any more.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use stoat_events::{EventType, build_event};
+    /// use stoat_ws_hub::{Admission, ConnectionManager};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hub = ConnectionManager::in_memory();
+    /// let request = http::Request::get("/sse").header("host", "a").body(())?;
+    /// let mut feed = hub.open_feed(&request, ([127, 0, 0, 1], 5000).into(), Admission::default())?;
+    /// let event = build_event(EventType::ScanStarted, &json!({}), None)?;
+    /// let id = hub.broadcast(event).await?.receipts[0].event_id;
+    /// assert_eq!(hub.delivery(id)?.behind, 1);
+    ///
+    /// feed.next(16 << 10).await.ok_or("it has ended")?.sent(100);
+    /// let report = hub.delivery(id)?;
+    /// assert_eq!((report.matched, report.written, report.behind), (1, 1, 0));
+    /// # Ok(()) }
+    /// ```
+    pub fn delivery(&self, id: EventId) -> Result<DeliveryReport, NoDeliveryReport> {
+        self.hub.fan_out.report();
+        self.hub.registry.delivery(id)
     }
 
     /// Closes a connection with 1008; `false` if there is none of this name.

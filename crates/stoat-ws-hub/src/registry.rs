@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use dashmap::DashMap;
@@ -15,12 +16,12 @@ use serde::{Serialize, Serializer};
 // The model tests try out in which order threads get at it.
 #[cfg(shuttle)]
 use shuttle::sync::atomic::AtomicUsize;
-use stoat_events::{Filter, Timestamp};
+use stoat_events::{EventId, Filter, LogEntry, Timestamp};
 use tokio::sync::Notify;
 
 use crate::close::Close;
 use crate::stats::Counters;
-use crate::{DisconnectReason, HandshakeError, HubConfig};
+use crate::{DeliveryReport, DisconnectReason, HandshakeError, HubConfig, NoDeliveryReport};
 
 /// Names a connection for as long as the manager lives; never used twice.
 ///
@@ -97,6 +98,8 @@ pub(crate) struct Member {
     connected_since: Timestamp,
     user_agent: Option<Box<str>>,
     filter: Mutex<Arc<Filter>>,
+    /// The newest event when it came: up to here is a replay to it.
+    live_after: u64,
     pub(crate) cursor: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
     order: Mutex<Option<Order>>,
@@ -147,6 +150,18 @@ impl Member {
         }
     }
 
+    /// The age of an event at this time, unless it was there before the connection was: what
+    /// is replayed tells of the client's absence, not of the hub's speed.
+    pub(crate) fn age_of(&self, entry: &LogEntry, now: Instant) -> Option<Duration> {
+        let is_live = entry.sequence() > self.live_after;
+        is_live.then(|| now.saturating_duration_since(entry.accepted_at()))
+    }
+
+    /// Every event up to here that is for it was handed to the kernel, or is gone.
+    pub(crate) fn position(&self) -> u64 {
+        self.cursor.load(Ordering::Relaxed)
+    }
+
     fn info(&self, lag: impl Fn(u64) -> u64) -> ConnectionInfo {
         ConnectionInfo {
             id: self.id,
@@ -154,7 +169,7 @@ impl Member {
             connected_since: self.connected_since,
             user_agent: self.user_agent.clone(),
             filters: (*self.filter()).clone(),
-            lag_events: lag(self.cursor.load(Ordering::Relaxed)),
+            lag_events: lag(self.position()),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
         }
     }
@@ -165,6 +180,8 @@ pub(crate) struct Newcomer {
     pub(crate) remote_addr: SocketAddr,
     pub(crate) user_agent: Option<Box<str>>,
     pub(crate) filter: Filter,
+    /// The newest event of the log.
+    pub(crate) newest: u64,
     pub(crate) cursor: u64,
 }
 
@@ -181,6 +198,13 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    pub(crate) fn new(counters: Counters) -> Self {
+        Self {
+            counters,
+            ..Self::default()
+        }
+    }
+
     /// Takes a place within the limits.
     pub(crate) fn admit(
         self: &Arc<Self>,
@@ -234,6 +258,18 @@ impl Registry {
             .collect()
     }
 
+    /// Whom an event was for, and who has it.
+    pub(crate) fn delivery(&self, id: EventId) -> Result<DeliveryReport, NoDeliveryReport> {
+        let deliveries = &self.counters.deliveries;
+        let kind = deliveries.kind(id)?;
+        let is_behind = |member: &&Arc<Member>| {
+            member.position() < id.sequence() && kind.passes(&member.filter())
+        };
+        // Counted first: who gets it in between counts twice for a moment, and not never.
+        let behind = self.members().iter().filter(is_behind).count();
+        deliveries.report(id, behind as u64)
+    }
+
     /// Waits until nobody is connected.
     pub(crate) async fn wait_until_empty(&self) {
         loop {
@@ -267,6 +303,7 @@ impl Place {
             connected_since: Timestamp::now(),
             user_agent: newcomer.user_agent,
             filter: Mutex::new(shared(newcomer.filter)),
+            live_after: newcomer.newest,
             cursor: AtomicU64::new(newcomer.cursor),
             bytes_sent: AtomicU64::new(0),
             order: Mutex::new(None),
@@ -320,6 +357,9 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let registry = &self.place.registry;
         registry.members.remove(&self.member.id);
+        let position = self.member.position();
+        let deliveries = &registry.counters.deliveries;
+        deliveries.left(position, &self.member.filter());
         registry.counters.disconnected(self.reason);
     }
 }
@@ -352,6 +392,7 @@ mod tests {
             remote_addr: ([127, 0, 0, 1], 1).into(),
             user_agent: None,
             filter: Filter::all(),
+            newest: 3,
             cursor: 3,
         }
     }

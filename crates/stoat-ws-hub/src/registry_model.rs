@@ -13,6 +13,7 @@ fn newcomer(remote_addr: SocketAddr) -> Newcomer {
         remote_addr,
         user_agent: None,
         filter: Filter::all(),
+        newest: 0,
         cursor: 0,
     }
 }

@@ -1,10 +1,11 @@
 //! The hub's counters, as a snapshot that any metrics library can read.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stoat_events::GapReason;
 
+use crate::delivery::{Deliveries, Run};
 use crate::{DisconnectReason, RejectReason};
 
 /// Upper bounds of the buckets of [`Histogram`], in seconds.
@@ -66,6 +67,8 @@ pub(crate) struct Counters {
     gaps: [AtomicU64; GAP_REASONS.len()],
     latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
     latency_nanos: AtomicU64,
+    /// Beside them, since whoever counts a delivery counts it in both.
+    pub(crate) deliveries: Deliveries,
 }
 
 /// What one round of writing adds to the counters, kept apart until its end.
@@ -76,12 +79,23 @@ pub(crate) struct Tally {
     latency: [u64; LATENCY_BOUNDS.len() + 1],
     latency_nanos: u64,
     /// Clients that took all that is being written, and are not counted yet.
-    whole: u64,
+    whole: u32,
+    runs: Vec<Run>,
 }
 
 impl Tally {
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent_bytes += bytes as u64;
+    }
+
+    /// Begins anew, with the memory that it has.
+    pub(crate) fn clear(&mut self) {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.clear();
+        *self = Self {
+            runs,
+            ..Self::default()
+        };
     }
 
     /// One more client took all that is being written.
@@ -90,17 +104,18 @@ impl Tally {
     }
 
     /// How many did since the last time.
-    pub(crate) fn taken_whole(&mut self) -> u64 {
+    pub(crate) fn taken_whole(&mut self) -> u32 {
         std::mem::take(&mut self.whole)
     }
 
     /// Counts some events of the log that were handed over at once to so many clients.
     pub(crate) fn delivered(
         &mut self,
-        clients: u64,
+        clients: u32,
         (greatest, least, sum): (Duration, Duration, Duration),
         each: impl ExactSizeIterator<Item = Duration>,
     ) {
+        let clients = u64::from(clients);
         let count = clients * each.len() as u64;
         self.delivered += count;
         self.latency_nanos += clients * nanos(sum);
@@ -109,6 +124,22 @@ impl Tally {
             self.latency[bucket] += count;
         } else {
             each.for_each(|age| self.latency[self::bucket(age)] += clients);
+        }
+    }
+
+    /// Remembers that more connections have the events after one position up to another.
+    pub(crate) fn wrote(&mut self, after: u64, to: u64, connections: u32, now: Instant) {
+        match self.runs.last_mut() {
+            Some(run) if run.after == after && run.to == to => {
+                run.connections += connections;
+                run.at = now;
+            }
+            _ => self.runs.push(Run {
+                after,
+                to,
+                connections,
+                at: now,
+            }),
         }
     }
 }
@@ -123,6 +154,13 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Counters {
+    pub(crate) fn new(deliveries: Deliveries) -> Self {
+        Self {
+            deliveries,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn add(&self, tally: &Tally) {
         let add = |counter: &AtomicU64, more: u64| {
             if more > 0 {
@@ -135,6 +173,7 @@ impl Counters {
         for (counter, more) in self.latency.iter().zip(tally.latency) {
             add(counter, more);
         }
+        self.deliveries.written(&tally.runs);
     }
 
     pub(crate) fn disconnected(&self, reason: DisconnectReason) {

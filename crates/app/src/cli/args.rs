@@ -8,8 +8,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command as Clap};
 use serde_json::value::RawValue;
+use stoat_events::EventId;
 
-use super::{Bench, Colour, Command, Input, Publish, ServerUrl, Since, Stop, Tail, documents};
+use super::{
+    Bench, Colour, Command, Delivery, Input, Publish, ServerUrl, Since, Stop, Tail, documents,
+};
 use crate::serve::Description;
 use crate::settings::Flags;
 use crate::settings::text::{escape, shorten};
@@ -29,6 +32,7 @@ pub(super) fn command() -> Clap {
         .subcommand(Flags::declare(Clap::new("serve").about("Run the server (also without any command)")))
         .subcommand(tail())
         .subcommand(publish())
+        .subcommand(delivery())
         .subcommand(bench())
         .subcommand(Flags::declare(schema()))
         .subcommand(Flags::declare(
@@ -65,6 +69,7 @@ pub(super) fn read(matches: &ArgMatches, variables: Variables<'_>) -> Result<Com
             "the settings before `{name}` are those of the server, and have no meaning for it"
         )),
         Some(("tail", inner)) => read_tail(inner, variables).map(Command::Tail),
+        Some(("delivery", inner)) => read_delivery(inner, variables).map(Command::Delivery),
         Some(("bench", inner)) => read_bench(inner, variables).map(Command::Bench),
         Some(("publish", inner)) => read_publish(inner, variables).map(Command::Publish),
         Some((name, _)) => Err(format!("unknown command {}", shorten(name))),
@@ -137,6 +142,24 @@ fn tail() -> Clap {
                 .hide_possible_values(true)
                 .help("Print in colours: auto (on a terminal), always or never [default: auto]"),
         )
+}
+
+fn delivery() -> Clap {
+    Clap::new("delivery")
+        .about("Print who got an event, as JSON")
+        .arg(
+            Arg::new("event")
+                .value_name("ID")
+                .required(true)
+                .help("The event's ID"),
+        )
+        .arg(
+            Arg::new("url")
+                .long("url")
+                .value_name("URL")
+                .help(url_help()),
+        )
+        .arg(token())
 }
 
 fn bench() -> Clap {
@@ -287,6 +310,17 @@ fn read_publish(matches: &ArgMatches, variables: Variables<'_>) -> Result<Publis
         input,
         idempotency_key: optional("idempotency-key", 128)?,
         progress: matches.get_flag("progress"),
+    })
+}
+
+fn read_delivery(matches: &ArgMatches, variables: Variables<'_>) -> Result<Delivery, String> {
+    let id = text(matches, "event").unwrap_or_default();
+    let event = id
+        .parse::<EventId>()
+        .map_err(|why| format!("bad value for ID: \"{}\" is {why}", shorten(id)))?;
+    Ok(Delivery {
+        url: server(matches, variables)?,
+        event,
     })
 }
 

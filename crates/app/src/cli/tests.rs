@@ -172,6 +172,7 @@ fn help_and_version_are_everywhere() {
         &["serve", "--help"],
         &["tail", "--help"],
         &["publish", "--help"],
+        &["delivery", "--help"],
         &["check-config", "--help"],
         &["--version"],
     ] {
@@ -273,4 +274,18 @@ fn publish_takes_an_event_or_standard_input() {
     }
     let error = parse_with(&["publish", "a"], &[("STOAT_URL", "nonsense")]);
     assert!(matches!(error, Err(Stop::Usage(text)) if text.starts_with("bad value for STOAT_URL")));
+}
+
+#[test]
+fn delivery_takes_an_event() {
+    let id = "000000000000feed-7";
+    let line = ["delivery", id, "--url", "http://a:1", "--token", "x"];
+    let Ok(Command::Delivery(delivery)) = parse_line(&line) else {
+        panic!()
+    };
+    assert_eq!(delivery.event.to_string(), id);
+    assert_eq!(delivery.url.to_string(), "http://a:1");
+    assert_eq!(delivery.url.authorization().as_deref(), Some("Bearer x"));
+    assert!(usage(&["delivery"]).contains("<ID>"));
+    assert!(usage(&["delivery", "7"]).contains("bad value for ID: \"7\""));
 }

@@ -1,8 +1,9 @@
-//! The commands that talk to a running server: `stoat tail` and `stoat publish`.
+//! The commands that talk to a running server: `stoat tail`, `stoat publish` and the like.
 
 mod backoff;
 mod bench;
 mod colour;
+mod delivery;
 mod error;
 pub(crate) mod http;
 mod output;
@@ -16,7 +17,7 @@ use std::io::{self, IsTerminal};
 
 use tokio::runtime::Builder;
 
-use crate::cli::{Bench, Colour, Publish, ServerUrl, Tail};
+use crate::cli::{Bench, Colour, Delivery, Publish, ServerUrl, Tail};
 use crate::logging;
 use crate::settings::LogFormat;
 
@@ -57,6 +58,14 @@ pub fn tail(tail: &Tail) -> Result<(), ClientError> {
 /// The server cannot be reached or refuses, or not all events arrive.
 pub fn bench(bench: &Bench) -> Result<(), ClientError> {
     run(bench::run(bench, tokio::io::stdout(), random))
+}
+
+/// Prints the delivery report of an event to standard output. Starts the logging of the process.
+///
+/// # Errors
+/// The server cannot be reached, or has no report.
+pub fn delivery(delivery: &Delivery) -> Result<(), ClientError> {
+    run(delivery::run(delivery, tokio::io::stdout()))
 }
 
 /// Publishes one event, or those of standard input, and prints the receipts to standard output.

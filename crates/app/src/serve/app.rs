@@ -142,6 +142,7 @@ fn hub_config(settings: &Settings) -> HubConfig {
     config.max_client_message = settings.max_client_message;
     config.max_connections = settings.max_connections;
     config.max_connections_per_ip = settings.max_connections_per_ip;
+    config.delivery_reports = settings.delivery_reports;
     config.allowed_origins = settings
         .allowed_origins
         .iter()

@@ -8,6 +8,7 @@ mod budget;
 mod connection;
 mod connections;
 mod crowd;
+mod delivery;
 mod describe;
 mod gate;
 mod health;

@@ -36,6 +36,8 @@ kinds! {
     INCOMPLETE_BODY: BAD_REQUEST, "", "";
     MALFORMED_JSON: BAD_REQUEST, "malformed-json", "The body is not valid JSON";
     INVALID_QUERY: BAD_REQUEST, "invalid-query", "A query parameter is not valid";
+    INVALID_EVENT_ID: BAD_REQUEST, "invalid-event-id", "The event ID is not valid";
+    NO_DELIVERY_REPORT: NOT_FOUND, "no-delivery-report", "There is no delivery report of this event";
     INVALID_IDEMPOTENCY_KEY: BAD_REQUEST, "invalid-idempotency-key", "The Idempotency-Key is not valid";
     HEAD_TIMEOUT: REQUEST_TIMEOUT, "head-timeout", "The head of the request did not come in time";
     BODY_TIMEOUT: REQUEST_TIMEOUT, "body-timeout", "The body did not come in time";

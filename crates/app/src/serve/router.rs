@@ -18,7 +18,7 @@ use super::describe::Description;
 use super::metrics::method_label;
 use super::problem::{INTERNAL, Kind, METHOD_NOT_ALLOWED, NOT_FOUND, Problem};
 use super::web::Asset;
-use super::{connections, history, log, publish, sse, trace, web};
+use super::{connections, delivery, history, log, publish, sse, trace, web};
 use crate::access::Right;
 
 /// Answers one request; within its correlation scope.
@@ -108,6 +108,8 @@ pub(super) enum Route {
     WebSocket,
     Sse,
     Events,
+    /// With the ID as it stands in the path.
+    Delivery(String),
     Connections,
     /// With the ID as it stands in the path.
     Connection(String),
@@ -124,6 +126,7 @@ impl Route {
         Self::WebSocket,
         Self::Sse,
         Self::Events,
+        Self::Delivery(String::new()),
         Self::Connections,
         Self::Connection(String::new()),
         Self::Live,
@@ -145,15 +148,20 @@ impl Route {
     fn find(path: &str) -> Option<Self> {
         let named = Self::ALL.iter().find(|route| route.name() == path);
         if let Some(route) = named
-            && !matches!(route, Self::Connection(_))
+            && !matches!(route, Self::Connection(_) | Self::Delivery(_))
         {
             return Some(route.clone());
         }
         if let Some(asset) = web::find(path) {
             return Some(Self::Asset(asset));
         }
-        let id = path.strip_prefix("/api/v1/connections/")?;
-        (!id.is_empty() && !id.contains('/')).then(|| Self::Connection(id.to_owned()))
+        let is_id = |id: &&str| !id.is_empty() && !id.contains('/');
+        if let Some(rest) = path.strip_prefix("/api/v1/events/") {
+            let id = rest.strip_suffix("/delivery").filter(is_id)?;
+            return Some(Self::Delivery(id.to_owned()));
+        }
+        let id = path.strip_prefix("/api/v1/connections/").filter(is_id)?;
+        Some(Self::Connection(id.to_owned()))
     }
 
     /// The name in metrics, log lines and descriptions.
@@ -162,6 +170,7 @@ impl Route {
             Self::WebSocket => "/ws",
             Self::Sse => "/sse",
             Self::Events => "/api/v1/events",
+            Self::Delivery(_) => "/api/v1/events/{id}/delivery",
             Self::Connections => "/api/v1/connections",
             Self::Connection(_) => "/api/v1/connections/{id}",
             Self::Live => "/health/live",
@@ -182,7 +191,9 @@ impl Route {
             Self::WebSocket | Self::Sse => Some(Right::Subscribe),
             Self::Events if *method == Method::POST => Some(Right::Publish),
             Self::Events => reads.then_some(Right::Subscribe),
-            Self::Connections | Self::Connection(_) | Self::Metrics => Some(Right::Admin),
+            Self::Delivery(_) | Self::Connections | Self::Connection(_) | Self::Metrics => {
+                Some(Right::Admin)
+            }
             Self::Live | Self::Ready | Self::Asset(_) | Self::Described(_) => None,
         }
     }
@@ -193,7 +204,8 @@ impl Route {
             Self::WebSocket | Self::Sse => "GET",
             Self::Events => "GET, HEAD, POST",
             Self::Connection(_) => "DELETE",
-            Self::Connections
+            Self::Delivery(_)
+            | Self::Connections
             | Self::Live
             | Self::Ready
             | Self::Metrics
@@ -237,6 +249,7 @@ async fn serve(
                 .await?;
             Ok(room.hold(events(app, &head, &access).await?).await)
         }
+        Route::Delivery(id) if reads => delivery::report(&app.hub, &id).await,
         Route::Connections if reads => {
             let most = app.hub.active_connections() * connections::MOST_BYTES_EACH;
             let room = app.answers.reserve(client.ip(), most).await?;
@@ -339,6 +352,14 @@ mod tests {
             ("/api/v1/connections/7/8", None),
             ("/api/v1/connections/{id}", Some("/api/v1/connections/{id}")),
             ("/api/v1/events", Some("/api/v1/events")),
+            ("/api/v1/events/7", None),
+            ("/api/v1/events//delivery", None),
+            ("/api/v1/events/7/8/delivery", None),
+            (
+                "/api/v1/events/7/delivery",
+                Some("/api/v1/events/{id}/delivery"),
+            ),
+            ("/api/v1/events/7/delivery/", None),
             ("/schemas/event.json", Some("/schemas/event.json")),
         ] {
             assert_eq!(Route::find(path).map(|route| route.name()), name, "{path}");

@@ -155,6 +155,8 @@ settings! {
         "Most connections at a time; over it: 503";
     max_connections_per_ip: Option<usize> = Optional(count(1, 10_000_000)), default "0", open,
         "Most connections at a time from one address; over it: 429; 0 turns the bound off";
+    delivery_reports: usize = count(0, 65_536), default "1024", open,
+        "Of how many of the newest events it is known who got them; 0: of none";
     handshake_timeout: Duration = time(10 * MILLISECOND, HOUR), default "10s", open,
         "Most time from accepting a connection to the answer to its handshake";
     body_timeout: Duration = time(10 * MILLISECOND, HOUR), default "30s", open,

@@ -31,6 +31,7 @@ async fn unknown_paths_and_methods() {
         ("PUT", "/api/v1/events", "GET, HEAD, POST"),
         ("POST", "/api/v1/connections", "GET, HEAD"),
         ("GET", "/api/v1/connections/1", "DELETE"),
+        ("DELETE", "/api/v1/events/1/delivery", "GET, HEAD"),
         ("DELETE", "/health/live", "GET, HEAD"),
         ("OPTIONS", "/metrics", "GET, HEAD"),
         ("HEAD", "/ws", "GET"),

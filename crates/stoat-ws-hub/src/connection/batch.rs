@@ -157,6 +157,7 @@ impl Batch {
         let sum = (greatest * count).saturating_sub(self.newer_by);
         let each = self.entries.iter().map(age);
         tally.delivered(whole, (greatest, age(last), sum), each);
+        tally.wrote(self.from, self.to, whole, now);
     }
 
     /// When the first event was accepted by the log.

@@ -97,7 +97,8 @@ impl Follower {
         self.given_up
     }
 
-    pub(super) fn give_up(&mut self, why: GivenUp) {
+    pub(super) fn give_up(&mut self, why: GivenUp, position: u64) {
+        self.report(position);
         self.given_up = Some(why);
         self.level = false;
     }

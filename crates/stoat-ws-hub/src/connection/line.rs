@@ -98,7 +98,7 @@ impl Line {
             Need::Whole => match self.send(bytes) {
                 Ok(Some(bytes)) => took(&mut self.follower, bytes),
                 Ok(None) => false,
-                Err(_) => return self.give_up(GivenUp::Lost),
+                Err(_) => return self.give_up(GivenUp::Lost, position),
             },
         };
         if !done {
@@ -108,12 +108,12 @@ impl Line {
 
     /// Ends the connection after a panic, since its state can no longer be relied on.
     pub(crate) fn fault(&mut self) {
-        self.give_up(GivenUp::Fault);
+        self.give_up(GivenUp::Fault, 0);
     }
 
-    fn give_up(&mut self, why: GivenUp) {
-        self.follower.give_up(why);
-        self.leave_to_task(0);
+    fn give_up(&mut self, why: GivenUp, position: u64) {
+        self.follower.give_up(why, position);
+        self.leave_to_task(position);
     }
 
     /// Ends the connection since there is nothing more to follow.
@@ -148,7 +148,7 @@ impl Line {
                     return true;
                 }
                 Err(_) => {
-                    self.follower.give_up(GivenUp::Lost);
+                    self.follower.give_up(GivenUp::Lost, position);
                     return false;
                 }
             }

@@ -42,8 +42,6 @@ pub(super) struct Session {
     format: Format,
     deadlines: Deadlines,
     controls: Pace,
-    /// Since when the client is here: what was accepted earlier is a replay to it.
-    attached_at: Instant,
     max_client_buffer: usize,
     /// Lined up for the socket; only the first chunk may have been begun.
     queue: VecDeque<Piece>,
@@ -103,7 +101,6 @@ impl Session {
             member,
             deadlines: Deadlines::new(config, now),
             controls: Pace::new(config.max_control_frames, now),
-            attached_at: now,
             max_client_buffer: config.max_client_buffer.max(1024),
             queue: VecDeque::new(),
             begun: 0,
@@ -152,7 +149,7 @@ impl Session {
         self.line_up_gap(hub);
         let is_served = matches!(&self.phase, Phase::Leaving(_, after) if self.cursor >= *after);
         let caught_up = is_served || self.line_up_events(hub);
-        self.member.cursor.store(self.cursor, Relaxed);
+        self.tell_position();
         if let Phase::Leaving(close, after) = &self.phase
             && (self.cursor >= *after || caught_up)
         {
@@ -199,6 +196,9 @@ impl Session {
         self.member.bytes_sent.fetch_add(bytes as u64, Relaxed);
         counters.sent_bytes.fetch_add(bytes as u64, Relaxed);
         self.begun += bytes;
+        let mut from_end = self.queue.iter().rev();
+        let to = from_end.find_map(|piece| piece.chunk.leads_to());
+        let mut deliveries = counters.deliveries.of_one(to);
         while let Some(chunk) = self.queue.front() {
             let len = chunk.bytes().len();
             if self.begun < len {
@@ -207,13 +207,19 @@ impl Session {
             self.begun -= len;
             match self.queue.pop_front().map(|piece| piece.chunk) {
                 Some(Chunk::Entry(entry)) => {
-                    let is_live = entry.accepted_at() >= self.attached_at;
-                    counters.delivered(is_live.then(|| age(&entry, now)));
+                    let age = self.member.age_of(&entry, now);
+                    counters.delivered(age);
+                    deliveries.written(entry.sequence(), age);
                 }
-                Some(Chunk::Gap(_, gap)) => counters.gap(gap.reason),
+                Some(Chunk::Gap(_, gap, skipped)) => {
+                    counters.gap(gap.reason);
+                    deliveries.missed(skipped, &self.filter);
+                }
                 _ => {}
             }
         }
+        drop(deliveries);
+        self.tell_position();
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
@@ -227,13 +233,16 @@ impl Session {
             match self.queue.pop_back().map(|piece| piece.chunk) {
                 Some(Chunk::Control(bytes)) => self.protocol.put_back(bytes),
                 Some(Chunk::Entry(entry)) => self.cursor = entry.sequence() - 1,
-                Some(Chunk::Gap(_, gap)) => self.gap = Some(gap),
+                Some(Chunk::Gap(_, gap, (after, _))) => {
+                    self.gap = Some(gap);
+                    self.cursor = after;
+                }
                 Some(Chunk::Beat { seen_before, .. }) => self.beat_seen = seen_before,
                 None => break,
             }
         }
         self.queue.shrink_to(1);
-        self.member.cursor.store(self.cursor, Relaxed);
+        self.tell_position();
     }
 
     pub(super) fn is_stalled(&self) -> bool {
@@ -364,10 +373,11 @@ impl Session {
     fn line_up_gap(&mut self, hub: &Surroundings<'_>) {
         if let Some(gap) = self.gap.take() {
             let bounds = hub.log.bounds();
+            let after = self.cursor;
             // More may have been evicted since the gap was found.
             self.cursor = self.cursor.max(bounds.before_oldest());
             let event = gap.encode(&bounds, Timestamp::now());
-            self.line_up(Chunk::Gap(event, gap));
+            self.line_up(Chunk::Gap(event, gap, (after, self.cursor)));
         }
     }
 
@@ -473,6 +483,9 @@ mod access_tests;
 #[path = "session_bench.rs"]
 #[allow(clippy::unwrap_used, reason = "for tests and the fuzzer alone")]
 mod bench;
+#[cfg(test)]
+#[path = "session_delivery_tests.rs"]
+mod delivery_tests;
 #[cfg(fuzzing)]
 #[path = "session_fuzz.rs"]
 pub(super) mod fuzz;

@@ -1,7 +1,7 @@
 //! A session against a simulated socket: no runtime, no sleeping.
 
 use serde_json::Value;
-use stoat_events::{Event, EventType, MemoryLog, Retention, Topic};
+use stoat_events::{Attachment, Event, EventType, MemoryLog, Retention, Topic};
 
 use super::*;
 use crate::connection::batch::{Batch, Share};
@@ -12,7 +12,7 @@ use crate::stats::Tally;
 
 /// A hub with one connection whose socket takes what the test says.
 pub(super) struct Bench {
-    pub(super) log: MemoryLog,
+    pub(super) log: Arc<MemoryLog>,
     pub(super) beats: Beats,
     pub(super) registry: Arc<Registry>,
     pub(super) follower: Follower,
@@ -27,32 +27,46 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(retained: usize, filter: Filter, gap: Option<Gap>) -> Self {
+        let retention = Retention {
+            events: retained,
+            age: None,
+            ..Retention::default()
+        };
+        let log = MemoryLog::builder().retention(retention).build();
+        let attachment = Attachment { cursor: 0, gap };
+        let now = Instant::now();
+        Self::over(Arc::new(log), Arc::default(), filter, attachment, now)
+    }
+
+    /// One of several connections to a hub.
+    pub(super) fn over(
+        log: Arc<MemoryLog>,
+        registry: Arc<Registry>,
+        filter: Filter,
+        attachment: Attachment,
+        now: Instant,
+    ) -> Self {
         let config = HubConfig::default();
-        let registry = Arc::new(Registry::default());
         let remote_addr = ([127, 0, 0, 1], 1).into();
         let place = registry.admit(remote_addr, &config).unwrap();
         let newcomer = Newcomer {
             remote_addr,
             user_agent: None,
             filter,
-            cursor: 0,
+            newest: log.bounds().last,
+            cursor: attachment.cursor,
         };
         let membership = place.register(newcomer);
-        let now = Instant::now();
-        let session = Session::new(Arc::clone(&membership.member), gap, 0, &config, now);
-        let retention = Retention {
-            events: retained,
-            age: None,
-            ..Retention::default()
-        };
+        let member = Arc::clone(&membership.member);
+        let session = Session::new(member, attachment.gap, 0, &config, now);
         Self {
-            log: MemoryLog::builder().retention(retention).build(),
+            position: 0,
+            log,
             beats: Beats::new(),
             registry,
             follower: Follower::new(session),
             sent: Vec::new(),
             format: Format::default(),
-            position: 0,
             beat_offered: 0,
             now,
             _membership: membership,
@@ -91,7 +105,7 @@ impl Bench {
         let beats = self.beats.watch();
         let beat = beats.borrow().clone();
         let around = Surroundings {
-            log: &self.log,
+            log: &*self.log,
             beat: beat.as_ref(),
         };
         self.follower.session(self.position).fill(&around, self.now)
@@ -114,7 +128,9 @@ impl Bench {
     pub(super) fn offer(&mut self, room: usize) {
         let mut tally = Tally::default();
         let mut batch = Batch::default();
-        if batch.read(&self.log, self.position) {
+        if batch.read(&*self.log, self.position) {
+            let deliveries = &self.registry.counters.deliveries;
+            deliveries.begin(batch.from(), batch.entries());
             let filter = self.follower.filter();
             let by_topic = filter.topics().is_some();
             let unmarked = by_topic && batch.share(filter) == Share::None;
@@ -214,27 +230,35 @@ impl Bench {
 
     /// Everything sent so far, as opcode and payload.
     pub(super) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
-        let mut rest = &self.sent[..];
-        let mut frames = Vec::new();
-        while let [first, short, tail @ ..] = rest {
-            let (len, body) = match short {
-                126 => (
-                    usize::from(u16::from_be_bytes([tail[0], tail[1]])),
-                    &tail[2..],
-                ),
-                127 => panic!("no event here is that long"),
-                len => (usize::from(*len), tail),
-            };
-            frames.push((first & 0x0f, body[..len].to_vec()));
-            rest = &body[len..];
-        }
+        let (frames, rest) = self.whole_frames();
         assert!(rest.is_empty(), "half a frame at the end");
         frames
     }
 
+    /// The same, and what was sent of a frame that has not ended.
+    fn whole_frames(&self) -> (Vec<(u8, Vec<u8>)>, &[u8]) {
+        let mut rest = &self.sent[..];
+        let mut frames = Vec::new();
+        while let Some((first, body, after)) = split_frame(rest) {
+            frames.push((first & 0x0f, body.to_vec()));
+            rest = after;
+        }
+        (frames, rest)
+    }
+
     /// The events sent so far: type and position.
     pub(super) fn events(&self) -> Vec<(String, u64)> {
-        let texts = self.frames().into_iter().filter(|(opcode, _)| *opcode == 1);
+        self.events_of(self.frames())
+    }
+
+    /// Those of which all was sent.
+    #[cfg(test)]
+    pub(super) fn whole_events(&self) -> Vec<(String, u64)> {
+        self.events_of(self.whole_frames().0)
+    }
+
+    fn events_of(&self, frames: Vec<(u8, Vec<u8>)>) -> Vec<(String, u64)> {
+        let texts = frames.into_iter().filter(|(opcode, _)| *opcode == 1);
         texts
             .filter_map(|(_, text)| {
                 let value: Value = serde_json::from_slice(&text).unwrap();
@@ -249,4 +273,19 @@ impl Bench {
             })
             .collect()
     }
+}
+
+/// The first byte of a frame, its payload, and what follows it, where all of it is there.
+fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let [first, short, rest @ ..] = bytes else {
+        return None;
+    };
+    let (len, rest) = match (short, rest) {
+        (126, [high, low, rest @ ..]) => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        (126, _) => return None,
+        (127, _) => panic!("no event here is that long"),
+        (len, rest) => (usize::from(*len), rest),
+    };
+    let (body, rest) = rest.split_at_checked(len)?;
+    Some((*first, body, rest))
 }

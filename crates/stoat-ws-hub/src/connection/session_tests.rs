@@ -77,7 +77,7 @@ fn what_is_new_goes_out_as_it_is_to_who_sees_all_and_has_all_before_it() {
 
     let mut batch = Batch::default();
     bench.publish("a", None, 1);
-    assert!(batch.read(&bench.log, 5));
+    assert!(batch.read(&*bench.log, 5));
     assert_eq!(bench.follower.need(&batch, 5), Need::Whole);
     bench.receive(0x89, b"ping");
     assert_eq!(
@@ -101,7 +101,7 @@ fn what_is_not_for_the_client_is_passed_over_without_a_look_at_the_log() {
     bench.turn(usize::MAX);
     let mut batch = Batch::default();
     bench.publish("a", Some("y.z"), 3);
-    assert!(batch.read(&bench.log, 0));
+    assert!(batch.read(&*bench.log, 0));
     assert_eq!(bench.follower.need(&batch, 0), Need::Nothing);
     bench.follower.report(0);
     assert_eq!(bench.session().member.cursor.load(Relaxed), 3);
@@ -109,7 +109,7 @@ fn what_is_not_for_the_client_is_passed_over_without_a_look_at_the_log() {
 
     bench.publish("a", Some("y.z"), 1);
     bench.publish("a", Some("x.y"), 1);
-    assert!(batch.read(&bench.log, 3));
+    assert!(batch.read(&*bench.log, 3));
     assert_eq!(bench.follower.need(&batch, 3), Need::Look, "one is for it");
     bench.turn(usize::MAX);
     assert_eq!(bench.events(), positions(&[("a", 5)]));

@@ -114,14 +114,14 @@ impl Row {
                     settle(&mut tally, now);
                 }
             }
+            counters.add(&tally);
+            tally.clear();
             if now >= turn_ends || turn >= A_TURN {
                 visited += std::mem::take(&mut turn);
-                counters.add(&std::mem::take(&mut tally));
                 yield_now().await;
                 turn_ends = self::now() + TURN;
             }
         }
-        counters.add(&tally);
         yield_now().await;
         visited + turn
     }
@@ -204,7 +204,17 @@ impl Seat {
 
     /// Gives up the place.
     pub(crate) fn leave(self) -> Option<Line> {
-        lock(&self.slot().0).take()
+        self.empty()
+    }
+
+    /// Takes the line out, after it told others how far it is.
+    fn empty(&self) -> Option<Line> {
+        let mut slot = lock(&self.slot().0);
+        if let Some(line) = &mut *slot {
+            // Under the lock: the fan-out passes it by only afterwards.
+            line.report(self.row.position());
+        }
+        slot.take()
     }
 
     fn locked<R>(&self, act: impl FnOnce(&mut Line) -> R) -> R {
@@ -221,7 +231,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let line = lock(&self.slot().0).take();
+        let line = self.empty();
         let mut seats = lock(&self.row.seats);
         seats.index.give_back(self.number, &self.filter);
         // The memory of a peak goes back.

@@ -5,6 +5,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 use stoat_correlation::CorrelationId;
 use stoat_events::{EventType, IdempotencyKey, Topic};
+use stoat_ws_hub::DeliveryReport;
 
 use super::openapi::{SCHEMAS, VISIBLE, reference};
 use crate::serve::connections::List;
@@ -64,6 +65,13 @@ pub(super) fn operation(
         },
         Route::Events if *method == Method::POST => publish(settings, generator),
         Route::Events => retained(),
+        Route::Delivery(_) => Operation {
+            problems: vec![problem::INVALID_EVENT_ID, problem::NO_DELIVERY_REPORT],
+            ..Operation::new(
+                "Who got an event",
+                json_answer("The report", &reference::<DeliveryReport>(generator)),
+            )
+        },
         Route::Connections => Operation {
             problems: vec![Kind::plain(StatusCode::SERVICE_UNAVAILABLE)],
             ..Operation::new(

@@ -15,7 +15,8 @@ pub(super) struct Piece {
 pub(super) enum Chunk {
     Control(Vec<u8>),
     Entry(LogEntry),
-    Gap(EncodedEvent, Gap),
+    /// With the positions that it leads from and to.
+    Gap(EncodedEvent, Gap, (u64, u64)),
     Beat {
         event: Arc<EncodedEvent>,
         seen_before: u64,
@@ -41,11 +42,30 @@ impl Piece {
 }
 
 impl Chunk {
+    /// Where the client is as long as it does not have this; nothing where that does not move
+    /// it.
+    pub(super) fn position(&self) -> Option<u64> {
+        match self {
+            Self::Entry(entry) => Some(entry.sequence() - 1),
+            Self::Gap(_, _, (after, _)) => Some(*after),
+            Self::Control(_) | Self::Beat { .. } => None,
+        }
+    }
+
+    /// Where the client is once it has this; nothing where that does not move it.
+    pub(super) fn leads_to(&self) -> Option<u64> {
+        match self {
+            Self::Entry(entry) => Some(entry.sequence()),
+            Self::Gap(_, _, (_, to)) => Some(*to),
+            Self::Control(_) | Self::Beat { .. } => None,
+        }
+    }
+
     fn event(&self) -> Option<&EncodedEvent> {
         match self {
             Self::Control(_) => None,
             Self::Entry(entry) => Some(entry.encoded()),
-            Self::Gap(event, _) => Some(event),
+            Self::Gap(event, ..) => Some(event),
             Self::Beat { event, .. } => Some(event),
         }
     }

@@ -65,6 +65,13 @@ impl Session {
         self.beat_seen
     }
 
+    /// Tells others how far the client is: up to the first that the kernel does not have yet.
+    pub(super) fn tell_position(&self) {
+        let next = self.queue.iter().find_map(|piece| piece.chunk.position());
+        let position = next.unwrap_or(self.cursor);
+        self.member.cursor.store(position, Relaxed);
+    }
+
     /// Everything up to here was written or passed over, with this many bytes.
     pub(in crate::connection) fn moved_to(&mut self, cursor: u64, bytes: u32) {
         self.cursor = cursor;
@@ -87,6 +94,8 @@ impl Session {
         now: Instant,
     ) {
         let mut rest = bytes;
+        let before = self.cursor;
+        let mut whole = None;
         for entry in entries {
             let len = entry.encoded().ws_frame().len();
             if rest == 0 {
@@ -101,8 +110,12 @@ impl Session {
             rest -= len;
             let age = age(entry, now);
             tally.delivered(1, (age, age, age), std::iter::once(age));
+            whole = Some(entry.sequence());
         }
-        self.member.cursor.store(self.cursor, Relaxed);
+        if let Some(to) = whole {
+            tally.wrote(before, to, 1, now);
+        }
+        self.tell_position();
     }
 
     /// The socket took only the first bytes of a beat.
