@@ -4,7 +4,7 @@
 use serde_json::json;
 use stoat_tests::access::{WRITER, claims, in_seconds, key_file, rs256, setup};
 use stoat_tests::numbers::{has_all, publish};
-use stoat_tests::{Browser, Proxy, Server, Setup, within};
+use stoat_tests::{Browser, Proxy, Server, Setup, eventually, within};
 use tokio::net::{TcpListener, TcpStream};
 
 const SHARED: &str = "{ share: 'tabs' }";
@@ -117,6 +117,80 @@ async fn a_leader_that_crashes_in_a_burst_costs_the_others_nothing() {
     server.connected(1).await;
 }
 
+/// Leads in the place of a client, and says what the test wants it to.
+const PRETENDER: &str = "
+    window.pretend = async () => {
+      const client = stoat.connect({ share: 'tabs' });
+      await new Promise((open) => client.onState(({ state }) => state === 'open' && open()));
+      const { held } = await navigator.locks.query();
+      client.close();
+      window.channel = new BroadcastChannel(held[0].name);
+      window.here = (at) => channel.postMessage({ at, change: { state: 'open', transport: 'websocket' } });
+      window.say = (n) => channel.postMessage({
+        at: all[n].event_id, after: all[n - 1].event_id, text: JSON.stringify(all[n]), isBeat: false,
+      });
+      window.load = async () => {
+        window.all = (await (await fetch('/api/v1/events')).json()).events;
+      };
+      await load();
+      channel.onmessage = ({ data }) => data.hello && here(all[0].event_id);
+      return new Promise((leads) => {
+        navigator.locks.request(held[0].name, () => new Promise(() => leads()));
+      });
+    };
+    null";
+
+#[tokio::test]
+async fn a_tab_takes_what_it_has_not_had_and_gets_what_its_leader_does_not_say() {
+    let server = Server::start(&[]);
+    publish(&server, 0, 10).await;
+    let mut browser = Browser::start().await;
+    browser.with_client(&server.url()).await;
+    browser.evaluate(PRETENDER).await;
+    browser.evaluate("pretend()").await;
+    server.connected(0).await;
+    let tab = browser.open_tab().await;
+    browser.with_client(&server.url()).await;
+    browser.connect(SHARED).await;
+
+    let after = async |browser: &mut Browser, said: &str, numbers: std::ops::Range<u64>| {
+        browser.choose_tab(0).await;
+        browser.evaluate(&format!("{said}; null")).await;
+        browser.choose_tab(tab).await;
+        browser
+            .until(&format!("numbers.includes({})", numbers.end - 1))
+            .await;
+        let numbers: Vec<u64> = numbers.collect();
+        assert_eq!(browser.evaluate("numbers").await, json!(numbers), "{said}");
+    };
+    after(&mut browser, "say(1); say(2); say(3)", 1..4).await;
+    // The next leader is behind.
+    after(
+        &mut browser,
+        "here(all[1].event_id); say(2); say(3); say(4)",
+        1..5,
+    )
+    .await;
+    server.connected(0).await;
+    // And one is ahead: what is between comes from the server, until they have met.
+    after(&mut browser, "say(7)", 1..8).await;
+    server.connected(0).await;
+    assert_eq!(connects(&server).await, Some(2.0));
+    after(&mut browser, "say(8); say(9)", 1..10).await;
+    publish(&server, 10, 20).await;
+    after(
+        &mut browser,
+        "load().then(() => here(all[19].event_id))",
+        1..20,
+    )
+    .await;
+    publish(&server, 20, 21).await;
+    after(&mut browser, "load().then(() => say(20))", 1..21).await;
+    server.connected(0).await;
+    assert_eq!(connects(&server).await, Some(3.0));
+    assert_eq!(browser.evaluate("gaps").await, json!([]));
+}
+
 #[tokio::test]
 async fn a_leader_that_is_behind_or_ahead_of_others_repeats_and_hides_nothing() {
     let server = Server::start(&[]);
@@ -144,18 +218,21 @@ async fn a_leader_that_is_behind_or_ahead_of_others_repeats_and_hides_nothing() 
 async fn a_leader_that_is_frozen_is_replaced_and_comes_back() {
     let server = Server::start(&[]);
     let mut browser = tabs(2, &server.url(), SHARED).await;
-    let state = |state: &str| json!({ "state": state });
     browser.choose_tab(0).await;
-    browser
-        .cdp("Page.setWebLifecycleState", state("frozen"))
-        .await;
+    // Chromium without a window freezes no tab, also where it is told to: what a tab hears then.
+    let hears = |event: &str| format!("document.dispatchEvent(new Event('{event}')); null");
+    browser.evaluate(&hears("freeze")).await;
+    assert_eq!(browser.evaluate("client.state").await, "paused");
+    eventually("another leads", async || {
+        (connects(&server).await == Some(2.0)).then_some(())
+    })
+    .await;
     publish(&server, 0, 500).await;
     all_have(&mut browser, [1], 500).await;
 
     browser.choose_tab(0).await;
-    browser
-        .cdp("Page.setWebLifecycleState", state("active"))
-        .await;
+    assert_eq!(browser.evaluate("numbers.length").await, 0);
+    browser.evaluate(&hears("resume")).await;
     has_all(&mut browser, 500).await;
     publish(&server, 500, 510).await;
     all_have(&mut browser, 0..2, 510).await;
