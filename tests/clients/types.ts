@@ -28,6 +28,9 @@ client.onState(({ state, delay }) => [state satisfies State, delay]);
 client.subscribe({ types: null, topics: ["project.*"] });
 // @ts-expect-error: a list is needed.
 client.subscribe({ topics: "project.*" });
+connect({ share: "tabs", group: "user-7" }).close();
+// @ts-expect-error: all tabs, or none.
+connect({ share: "windows" });
 // @ts-expect-error: there is no such transport.
 connect({ transport: "carrier pigeon" });
 stop();

@@ -18,7 +18,7 @@ const PROGRAM: &str = "/usr/bin/chromium";
 /// How long it may take to end by itself.
 const LAST_MOMENTS: Duration = Duration::from_secs(20);
 
-/// A browser with one page, and a profile of its own; both go when it is dropped.
+/// A browser with one tab at first, and a profile of its own; both go when it is dropped.
 #[derive(Debug)]
 pub struct Browser {
     child: Child,
@@ -139,6 +139,27 @@ impl Browser {
     /// Presses a key.
     pub async fn press(&mut self, key: &str) {
         self.call("keyboard", "press", json!([key])).await;
+    }
+
+    /// Opens a tab, to which everything goes from now on. The first has the number 0.
+    pub async fn open_tab(&mut self) -> u64 {
+        let number = self.call("tabs", "open", json!([])).await;
+        number.as_u64().expect("a number")
+    }
+
+    /// Lets everything go to this tab.
+    pub async fn choose_tab(&mut self, number: u64) {
+        self.call("tabs", "choose", json!([number])).await;
+    }
+
+    /// Closes the tab, as a user does.
+    pub async fn close_tab(&mut self) {
+        self.page("close", json!([])).await;
+    }
+
+    /// Lets the process behind the tab crash.
+    pub async fn crash_tab(&mut self) {
+        self.call("tabs", "crash", json!([])).await;
     }
 
     /// Cuts the network of the page, or brings it back.

@@ -1,4 +1,4 @@
-//! Official validators, which run on Node.
+//! Official validators and libraries, which run on Node.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,6 +14,14 @@ use crate::wait::within;
 pub async fn faults(what: &str, input: &Value) -> Vec<String> {
     let script = clients().join("descriptions.js");
     let (code, output) = node(&[script.as_os_str(), what.as_ref()], &input.to_string()).await;
+    assert_eq!(code, Some(0), "{output}");
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+/// Publishes CloudEvents at an address with `cloudevents.js`; returns the answers, two for each.
+pub async fn published(url: &str, events: &Value) -> Vec<Value> {
+    let script = clients().join("cloudevents.js");
+    let (code, output) = node(&[script.as_os_str(), url.as_ref()], &events.to_string()).await;
     assert_eq!(code, Some(0), "{output}");
     serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
 }

@@ -25,6 +25,7 @@ pub mod front;
 pub mod http;
 pub mod http2;
 pub mod nats;
+pub mod numbers;
 pub mod otlp;
 pub mod prometheus;
 pub mod promql;

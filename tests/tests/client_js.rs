@@ -5,31 +5,15 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use stoat_tests::access::{READER, WRITER, claims, in_seconds, key_file, rs256, setup};
+use stoat_tests::numbers::{has_all, publish};
 use stoat_tests::{Browser, Proxy, Request, Server, Setup, eventually, within};
-
-/// Publishes events with the numbers `from..to`, as one batch.
-async fn publish(server: &Server, from: u64, to: u64) {
-    let events: Vec<Value> = (from..to)
-        .map(|n| json!({"type": "a", "payload": {"n": n}}))
-        .collect();
-    let body = serde_json::to_vec(&events).expect("JSON");
-    let answer = Request::publish(body).send(server).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-}
-
-/// Waits until the page has the events `0..count`, each once and in order, and no gap.
-async fn has_all(browser: &mut Browser, count: u64) {
-    browser.until(&format!("numbers.length >= {count}")).await;
-    let expected: Vec<u64> = (0..count).collect();
-    assert_eq!(browser.evaluate("numbers").await, json!(expected));
-    assert_eq!(browser.evaluate("gaps").await, json!([]));
-}
 
 #[tokio::test]
 async fn it_is_a_file_that_browsers_may_keep() {
     let server = Server::start(&["--allowed-origins", "https://app.example"]);
     for (path, content_type) in [
         ("/stoat.js", "text/javascript; charset=utf-8"),
+        ("/stoat/tabs.js", "text/javascript; charset=utf-8"),
         ("/stoat.d.ts", "text/plain; charset=utf-8"),
     ] {
         let answer = Request::get(path).send(&server).await;
@@ -38,7 +22,7 @@ async fn it_is_a_file_that_browsers_may_keep() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("cache-control"), Some("no-cache"));
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert!(answer.text().contains("connect"), "{path}");
+        assert!(answer.text().contains("connection"), "{path}");
 
         let etag = answer.header("etag").expect("an ETag");
         for known in [etag, "*", &format!("\"other\", W/{etag}")] {

@@ -297,7 +297,7 @@ async fn what_becomes_of_its_connection_is_said() {
     let server = Server::start(&["--ws-replay-buffer-size", "5"]);
     let proxy = Proxy::start(server.address()).await;
     let mut browser = open(&proxy.url()).await;
-    publish(&server, json!({"type": "a"}), "r").await;
+    let first = server.publish(r#"{"type":"a"}"#).await;
     browser.until(&format!("{ROWS} === 1")).await;
 
     proxy.switch(None);
@@ -307,6 +307,8 @@ async fn what_becomes_of_its_connection_is_said() {
     browser.until(&state("open")).await;
     says(&mut browser, "log-lines", "Events are missing: evicted.").await;
     says(&mut browser, "log-lines", "lost · again in").await;
+    let resumed = format!("open · WebSocket (resumed after {first})");
+    says(&mut browser, "log-lines", &resumed).await;
     // One before, the gap, and what is retained.
     browser.until(&format!("{ROWS} === 7")).await;
 }

@@ -16,6 +16,7 @@ mod dist;
 mod doc;
 mod fmt;
 mod fuzz;
+mod inspector_soak;
 mod model;
 mod process;
 mod setup;
@@ -152,6 +153,12 @@ const COMMANDS: &[Command] = &[
         run: soak::run,
     },
     Command {
+        name: "inspector-soak",
+        about: "show an hour's events to the inspector and see whether it grows; [--events N]",
+        takes: Takes::Anything,
+        run: inspector_soak::run,
+    },
+    Command {
         name: "dist",
         about: "build the program as one static file; [--target TRIPLE]",
         takes: Takes::Anything,
@@ -195,8 +202,8 @@ fn main() -> ExitCode {
 fn help() -> String {
     let mut text = String::from("usage: cargo xtask COMMAND\n\n");
     for Command { name, about, .. } in COMMANDS {
-        text.push_str(&format!("  {name:<12}{about}\n"));
+        text.push_str(&format!("  {name:<16}{about}\n"));
     }
-    text.push_str("  help        this list\n");
+    text.push_str("  help            this list\n");
     text
 }

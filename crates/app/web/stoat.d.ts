@@ -49,7 +49,7 @@ export type EventOf<Name extends string> = Name extends keyof EventPayloads
  * - `connecting`: an attempt is under way.
  * - `open`: events come.
  * - `waiting`: until the next attempt.
- * - `paused`: the page is in the back/forward cache.
+ * - `paused`: the page is in the back/forward cache; of one that shares with other tabs, or frozen.
  * - `refused`: the token is missing, not valid, or lacks the right `subscribe`. It stays so until
  *   `reconnect` is called.
  * - `closed`: by `close`.
@@ -89,12 +89,23 @@ export interface Options extends Filter {
   token?: string | null | (() => string | null | Promise<string | null>);
   /** `auto`, the default, takes Server-Sent Events where WebSockets do not come through. */
   transport?: "auto" | Transport;
-  /** Begin after this event, or with `earliest` at the beginning. The connection is not shared. */
+  /**
+   * Begin after this event, or with `earliest` at the beginning. The connection is not shared in
+   * the page, and with other tabs only when it has met them.
+   */
   lastEventId?: string | null;
   /** Where the position is kept: `session` survives a reload of the page. `memory` by default. */
   resume?: "memory" | "session";
-  /** Whether to use the connection that this page has already. True by default. */
-  share?: boolean;
+  /**
+   * Whether to use the connection that this page has already. True by default. With `tabs`, all
+   * tabs of the origin that want the same have one connection.
+   */
+  share?: boolean | "tabs";
+  /**
+   * With `share: "tabs"`, tells apart what must not be shared: the user, where `token` is a
+   * function and tabs may be of different users.
+   */
+  group?: string | null;
   /** Longer silence than this, in milliseconds, is looked into. 75,000 by default. */
   quiet?: number;
   /** How long a connection may take to open, or to answer, in milliseconds. 10,000 by default. */

@@ -1,5 +1,5 @@
 /**
- * The browser client of stoat: one socket for a page, that comes back and misses nothing.
+ * The browser client of stoat: one socket for a page, or all tabs, that comes back and misses nothing.
  *
  *     import { connect } from "/stoat.js";
  *     connect().onEvent("scan_completed", (event) => console.log(event.payload));
@@ -7,20 +7,17 @@
  * `stoat.d.ts` has the types, `README.md` says the rest.
  */
 
+import { filterOf, matches, settingsOf, tokenOf } from "./stoat/options.js";
+import { address, isForeign, newest, openSocket, openStream, probe } from "./stoat/transport.js";
+
 /** The first wait before a reconnect is random below this; each further one below twice as much. */
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
-/** Longer silence than this is looked into. The server sends something every 30 s. */
-const QUIET = 75_000;
-/** How long the answer to a ping may take, and how long opening a connection. */
-const PONG_WAIT = 10_000;
 const LOOK_EVERY = 5_000;
 /** A connection that lived so long, or brought something, was a good one. */
 const GOOD_AFTER = 5_000;
 /** So many WebSockets in a row that do not open, although the server answers, and it is SSE. */
 const FAILURES_BEFORE_SSE = 2;
-/** What a subprotocol may be made of; other tokens travel in the query. */
-const SUBPROTOCOL = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /** The links of this page, each shared by the clients that want the same of it. */
 const links = [];
@@ -134,6 +131,8 @@ class Link {
   #sent = "";
   #told = false;
   #timers = {};
+  /** The tabs that this one shares a connection with, where it does. */
+  #tabs = null;
   #listeners = new AbortController();
 
   constructor(settings) {
@@ -144,18 +143,20 @@ class Link {
     const { signal } = this.#listeners;
     const on = (target, name, what) => target.addEventListener(name, what, { signal });
     on(window, "pagehide", () => this.#pause());
-    on(window, "pageshow", () => this.state === "paused" && this.#open());
+    on(window, "pageshow", () => this.#unpause());
     on(window, "online", () => this.#wake(0));
-    on(document, "resume", () => this.#wake(0));
+    // Others must not wait for a tab that stands still.
+    on(document, "freeze", () => settings.tabs && this.#pause());
+    on(document, "resume", () => (this.#unpause(), this.#wake(0)));
     on(document, "visibilitychange", () => {
       if (document.visibilityState === "visible") this.#wake(this.#settings.quiet / 3);
     });
-    queueMicrotask(() => this.#clients.size > 0 && this.#open());
+    queueMicrotask(() => this.#clients.size > 0 && this.#begin());
   }
 
   serves(settings) {
     const mine = this.#settings;
-    const keys = ["token", "transport", "storageKey", "lastEventId", "share"];
+    const keys = ["token", "transport", "storageKey", "lastEventId", "share", "tabs", "group"];
     const same = keys.every((key) => mine[key] === settings[key]);
     return same && mine.base.href === settings.base.href && this.state !== "refused";
   }
@@ -175,6 +176,7 @@ class Link {
     if (this.#clients.size > 0) return this.filtersChanged();
     links.splice(links.indexOf(this), 1);
     this.#listeners.abort();
+    this.#leaveTabs();
     this.#drop();
     this.state = "closed";
   }
@@ -183,7 +185,10 @@ class Link {
   filtersChanged() {
     queueMicrotask(() => {
       const wanted = this.#filters();
-      if (this.state !== "open" || JSON.stringify(wanted) === this.#sent) return;
+      if (JSON.stringify(wanted) === this.#sent) return;
+      // Those who want something else are other tabs.
+      if (this.#tabs) return this.#begin();
+      if (this.state !== "open") return;
       if (this.carrier === "sse") return this.#open();
       this.#sent = JSON.stringify(wanted);
       this.#transport.send(JSON.stringify({ action: "subscribe", ...wanted }));
@@ -192,8 +197,61 @@ class Link {
 
   reconnect() {
     if (this.state === "closed" || this.state === "paused") return;
+    if (this.#follows) return this.#tabs.reconnect();
     this.#attempts = 0;
+    if (this.#settings.tabs && !this.#tabs) this.#begin();
+    else this.#open();
+  }
+
+  /** For the tabs alone, as what follows: this one has the connection now. */
+  lead() {
     this.#open();
+  }
+
+  /** It needs a connection of its own. */
+  part() {
+    this.#open();
+  }
+
+  /** It needs none any more. */
+  meet() {
+    this.#follow();
+  }
+
+  /** They cannot be had here. */
+  alone() {
+    this.#leaveTabs();
+    this.#open();
+  }
+
+  /** The leader is there. */
+  alive() {
+    this.#lastSeen = Date.now();
+  }
+
+  /** What the leader's connection does, this one does. */
+  mirror(change) {
+    this.#watch();
+    this.carrier = change.transport ?? this.carrier;
+    this.#become(change.state, change);
+  }
+
+  received(text) {
+    this.#lastSeen = Date.now();
+    const event = JSON.parse(text);
+    // The answer to a ping has none.
+    if (typeof event.type !== "string") return;
+    this.#attempts = 0;
+    if (event.event_id) {
+      this.lastEventId = event.event_id;
+      this.#settings.storage?.setItem(this.#settings.storageKey, event.event_id);
+    }
+    for (const client of [...this.#clients]) client.take(event);
+    this.#tabs?.pass(event, text);
+  }
+
+  get #follows() {
+    return this.#tabs?.role === "follower";
   }
 
   /** What all clients want together. */
@@ -205,7 +263,52 @@ class Link {
     return { types: union("types"), topics: union("topics") };
   }
 
+  /** Connects, where that is wished and can be, as one of the tabs that share a connection. */
+  async #begin() {
+    this.#leaveTabs();
+    const { tabs, base, token, transport, group, lastEventId } = this.#settings;
+    if (!tabs) return this.#open();
+    this.#drop();
+    const turn = this.#turn;
+    const filters = this.#filters();
+    this.#sent = JSON.stringify(filters);
+    this.#become("connecting", { attempt: 0 });
+    const lists = [filters.types, filters.topics].map((list) => list && [...list].sort());
+    // Functions cannot be compared; that is what a group is for.
+    const asked = typeof token === "function" ? ["function"] : token;
+    const beginsThere = lastEventId !== null && lastEventId === this.lastEventId;
+    let joined = null;
+    try {
+      const { join } = await import("./stoat/tabs.js");
+      joined = await join([base.href, asked, transport, group, lists], beginsThere, this);
+    } catch {
+      // A page that is not secure, or may keep nothing, has no locks: it has its own connection.
+    }
+    if (turn !== this.#turn) return joined?.leave();
+    this.#tabs = joined;
+    if (JSON.stringify(this.#filters()) !== this.#sent) return this.#begin();
+    this.#open();
+  }
+
+  #leaveTabs() {
+    this.#tabs?.leave();
+    this.#tabs = null;
+  }
+
+  /** What comes is what the leader hands on. */
+  #follow() {
+    this.#drop();
+    this.#timers.open = setTimeout(() => this.#silent(), this.#settings.pongWait);
+    const ping = () => (this.#tabs.hello(), true);
+    this.#transport = { send: () => {}, ping, close: () => {} };
+    this.#tabs.follow();
+  }
+
   async #open() {
+    if (this.#follows) {
+      this.#become("connecting", { attempt: this.#attempts });
+      return this.#follow();
+    }
     this.#drop();
     const turn = this.#turn;
     const filters = this.#filters();
@@ -223,41 +326,27 @@ class Link {
     }
     if (turn !== this.#turn) return;
     this.lastEventId = position;
+    if (position !== null) this.#tabs?.note(position);
     const giveUp = transport === "auto" && this.#failedSockets >= FAILURES_BEFORE_SSE;
     this.carrier = transport === "sse" || giveUp ? "sse" : "websocket";
     // A request on a connection that is dead without a word would wait for ever.
-    const late = () => (this.#drop(), this.#wait(null, { reason: "silent" }));
-    this.#timers.open = setTimeout(late, this.#settings.pongWait);
+    this.#timers.open = setTimeout(() => this.#silent(), this.#settings.pongWait);
     const ours = (what) => (argument) => turn === this.#turn && what(argument);
     const begin = this.carrier === "sse" ? openStream : openSocket;
     this.#transport = begin(address(base, position, filters), token, {
       opened: ours(() => this.#opened()),
-      alive: ours(() => (this.#lastSeen = Date.now())),
-      text: ours((text) => this.#received(text)),
+      alive: ours(() => this.alive()),
+      text: ours((text) => this.received(text)),
       ended: ours((end) => this.#ended(end, token)),
     });
   }
 
   #opened() {
-    this.#openedAt = this.#lastSeen = this.#lastLook = Date.now();
+    this.#openedAt = Date.now();
     if (this.carrier === "websocket") this.#failedSockets = 0;
-    clearTimeout(this.#timers.open);
-    this.#timers.look = setInterval(() => this.#look(), LOOK_EVERY);
+    this.#watch();
     this.#become("open", { transport: this.carrier });
     this.filtersChanged();
-  }
-
-  #received(text) {
-    this.#lastSeen = Date.now();
-    const event = JSON.parse(text);
-    // The answer to a ping has none.
-    if (typeof event.type !== "string") return;
-    this.#attempts = 0;
-    if (event.event_id) {
-      this.lastEventId = event.event_id;
-      this.#settings.storage?.setItem(this.#settings.storageKey, event.event_id);
-    }
-    for (const client of [...this.#clients]) client.take(event);
   }
 
   /** What to do after the end of a transport depends on how it ended. */
@@ -299,6 +388,13 @@ class Link {
     this.#become("waiting", { ...why, delay });
   }
 
+  #watch() {
+    this.#lastSeen = this.#lastLook = Date.now();
+    clearTimeout(this.#timers.open);
+    clearInterval(this.#timers.look);
+    this.#timers.look = setInterval(() => this.#look(), LOOK_EVERY);
+  }
+
   /** Sees to it that a connection that is dead without a word does not stay. */
   #look() {
     const now = Date.now();
@@ -310,12 +406,13 @@ class Link {
 
   /** After something that a connection may not have outlived. */
   #wake(quiet) {
-    if (this.state === "waiting" && !this.#told) this.#open();
-    else if (this.state === "open" && Date.now() - this.#lastSeen >= quiet) this.#doubt();
+    const isQuiet = Date.now() - this.#lastSeen >= quiet;
+    if (this.#follows || this.state === "open") isQuiet && this.#doubt();
+    else if (this.state === "waiting" && !this.#told) this.#open();
   }
 
   #doubt() {
-    if (this.state !== "open" || this.#timers.pong) return;
+    if (!this.#transport || this.#timers.pong) return;
     const asked = Date.now();
     // Without a way to ask, silence has to be enough.
     const patience = this.#transport.ping() ? this.#settings.pongWait : 0;
@@ -323,16 +420,26 @@ class Link {
       this.#timers.pong = undefined;
       if (patience > 0 && this.#lastSeen >= asked) return;
       if (patience === 0 && Date.now() - this.#lastSeen <= this.#settings.quiet) return;
-      this.#drop();
-      this.#wait(0, { reason: "silent" });
+      this.#silent(0);
     }, patience);
+  }
+
+  #silent(delay = null) {
+    this.#drop();
+    this.#tabs?.usurp();
+    this.#wait(delay, { reason: "silent" });
   }
 
   /** A page in the back/forward cache must have no connection; one that goes says so. */
   #pause() {
-    if (this.state === "closed" || this.state === "refused") return;
+    if (this.state === "closed" || (this.state === "refused" && !this.#tabs)) return;
+    this.#leaveTabs();
     this.#drop();
     this.#become("paused", {});
+  }
+
+  #unpause() {
+    if (this.state === "paused") this.#begin();
   }
 
   #drop() {
@@ -346,143 +453,12 @@ class Link {
   }
 
   #become(state, change) {
-    const same = state === this.state && state === "connecting";
+    const same = state === this.state && (state === "connecting" || state === "open");
     this.state = state;
     if (same) return;
+    this.#tabs?.tell({ ...change, state });
     for (const client of [...this.#clients]) client.tell({ ...change, state });
   }
-}
-
-/** A transport over a WebSocket. */
-function openSocket({ socket: url }, token, on) {
-  const fits = token !== null && SUBPROTOCOL.test(token);
-  if (token !== null && !fits) url.searchParams.set("token", token);
-  const protocols = fits ? ["stoat.v1", `bearer.${token}`] : ["stoat.v1"];
-  let socket;
-  try {
-    socket = new WebSocket(url, protocols);
-  } catch (error) {
-    // An address that the page may not use.
-    queueMicrotask(() => on.ended({ error }));
-    return { send: () => {}, ping: () => true, close: () => {} };
-  }
-  socket.onopen = () => on.opened();
-  socket.onmessage = ({ data }) => on.text(data);
-  socket.onclose = ({ code, reason }) => on.ended({ code, reason });
-  const send = (text) => socket.readyState === WebSocket.OPEN && socket.send(text);
-  return {
-    send,
-    ping: () => (send('{"action":"ping"}'), true),
-    close: () => socket.close(1000),
-  };
-}
-
-/**
- * A transport over Server-Sent Events. With `fetch`, since `EventSource` sends no token in a
- * header, and does not say why it was refused.
- */
-function openStream({ stream: url }, token, on) {
-  const abort = new AbortController();
-  // A header of one's own would need a preflight.
-  if (token !== null && isForeign(url)) url.searchParams.set("token", token);
-  const headers = isForeign(url) ? {} : authorization(token);
-  const read = async () => {
-    const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
-    if (!response.ok) {
-      const after = Number(response.headers.get("Retry-After"));
-      return { status: response.status, ...(after > 0 && { retry: after * 1000 }) };
-    }
-    on.opened();
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let [rest, retry] = ["", undefined];
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return { retry, reason: "the stream has ended" };
-      on.alive();
-      const blocks = (rest + value).split("\n\n");
-      rest = blocks.pop();
-      for (const line of blocks.flatMap((block) => block.split("\n"))) {
-        if (line.startsWith("data: ")) on.text(line.slice(6));
-        if (line.startsWith("retry: ")) retry = Number(line.slice(7));
-      }
-    }
-  };
-  read().then(on.ended, (error) => on.ended({ error }));
-  return { send: () => {}, ping: () => false, close: () => abort.abort() };
-}
-
-/** The addresses of both transports. */
-function address(base, lastEventId, { types, topics }) {
-  const [socket, stream] = ["ws", "sse"].map((path) => {
-    const url = new URL(path, base);
-    if (lastEventId) url.searchParams.set("last_event_id", lastEventId);
-    if (types) url.searchParams.set("types", types.join());
-    if (topics) url.searchParams.set("topics", topics.join());
-    return url;
-  });
-  socket.protocol = base.protocol === "https:" ? "wss:" : "ws:";
-  return { socket, stream };
-}
-
-/** The position of the newest event, as each answer has it; it is `earliest` in an empty log. */
-async function newest(base) {
-  const options = { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(PONG_WAIT) };
-  const answer = await fetch(new URL("stoat.js", base), options);
-  return answer.headers.get("X-Stoat-Cursor") ?? (answer.ok ? "earliest" : null);
-}
-
-/** The status with which the server answers a small question; null where it does not. */
-async function probe(base, token) {
-  if (isForeign(base)) return null;
-  try {
-    const url = new URL("api/v1/events?types=&limit=1", base);
-    const signal = AbortSignal.timeout(PONG_WAIT);
-    const response = await fetch(url, { headers: authorization(token), cache: "no-store", signal });
-    return response.status;
-  } catch {
-    return null;
-  }
-}
-
-function isForeign(url) {
-  return url.origin !== location.origin;
-}
-
-function authorization(token) {
-  return token === null ? {} : { Authorization: `Bearer ${token}` };
-}
-
-async function tokenOf(token) {
-  return (typeof token === "function" ? await token() : token) || null;
-}
-
-function settingsOf(options) {
-  const own = import.meta.url.startsWith("http") ? new URL("/", import.meta.url) : undefined;
-  const base = new URL(options.url ?? own ?? "/", location.href);
-  if (!base.pathname.endsWith("/")) base.pathname += "/";
-  base.search = base.hash = "";
-  const storage = options.resume === "session" ? sessionStorage : undefined;
-  return {
-    base,
-    token: options.token ?? null,
-    transport: options.transport ?? "auto",
-    lastEventId: options.lastEventId ?? null,
-    share: options.share ?? true,
-    quiet: options.quiet ?? QUIET,
-    pongWait: options.pongWait ?? PONG_WAIT,
-    storage,
-    storageKey: storage ? `stoat:${base.href}` : null,
-  };
-}
-
-function filterOf({ types, topics }) {
-  return { types: types ? [...types] : null, topics: topics ? [...topics] : null };
-}
-
-function matches({ types, topics }, { type, topic }) {
-  const below = (pattern) => pattern.endsWith(".*") && topic?.startsWith(pattern.slice(0, -1));
-  const reaches = (pattern) => pattern === "*" || pattern === topic || below(pattern);
-  return (types === null || types.includes(type)) && (topics === null || topics.some(reaches));
 }
 
 /** One handler's fault is not another's. */

@@ -3,6 +3,7 @@
 use stoat_events::{Event, Timestamp};
 
 #[path = "../../../crates/app/src/serve/publish/cloud.rs"]
+#[allow(dead_code, reason = "repeats are not looked for here")]
 mod cloud;
 #[path = "../../../crates/app/src/serve/publish/media.rs"]
 #[allow(dead_code, reason = "headers are not read here")]
@@ -23,7 +24,7 @@ pub(crate) fn read(format: u8, body: &[u8], now: Timestamp) -> Result<(Vec<Event
                 format,
                 media::Format::CloudEvent | media::Format::CloudEvents
             );
-            assert_eq!(parsed.names.is_empty(), !is_named);
+            assert_eq!(parsed.identity.is_some(), is_named);
             Ok((parsed.events, parsed.shape == parse::Shape::One))
         }
         // Making the answer must not fail either.

@@ -60,6 +60,9 @@ macro_rules! asset {
 fn assets() -> Vec<Asset> {
     vec![
         asset!("/stoat.js", SCRIPT, "stoat.js"),
+        asset!("/stoat/options.js", SCRIPT, "stoat/options.js"),
+        asset!("/stoat/tabs.js", SCRIPT, "stoat/tabs.js"),
+        asset!("/stoat/transport.js", SCRIPT, "stoat/transport.js"),
         asset!("/stoat.d.ts", DECLARATIONS, "stoat.d.ts"),
         asset!("/", HTML, "inspector/index.html"),
         asset!("/inspector/style.css", STYLE, "inspector/style.css"),

@@ -18,7 +18,8 @@ export function title({ type, topic }) {
   let hash = 7;
   for (const letter of type) hash = (hash * 31 + letter.charCodeAt(0)) % 360;
   name.style.setProperty("--hue", hash);
-  if (topic) name.append(make("span", { className: "topic" }, topic));
+  // The space lets a line end there.
+  if (topic) name.append(" ", make("span", { className: "topic" }, topic));
   return name;
 }
 

@@ -9,6 +9,8 @@ import * as tabs from "./tabs.js";
 import * as trace from "./trace.js";
 
 let client = null;
+/** Whether the connection was open before. */
+let wasOpen = false;
 
 events.begin(trace.show);
 trace.begin();
@@ -49,8 +51,10 @@ function changed({ state, transport, delay, code, reason, status, error }) {
   $("state").dataset.state = state;
   $("state").textContent = texts[state];
   if (state === "connecting") return;
+  const resumed = state === "open" && wasOpen && `resumed after ${client.lastEventId}`;
+  wasOpen ||= state === "open";
   const code_ = code === undefined ? null : `code ${code}`;
-  const why = [code_, reason, status && `status ${status}`, error && String(error)].filter(Boolean);
+  const why = [resumed, code_, reason, status && `status ${status}`, error && String(error)].filter(Boolean);
   panels.log(why.length ? `${texts[state]} (${why.join(", ")})` : texts[state]);
   if (state === "refused") askForToken();
 }

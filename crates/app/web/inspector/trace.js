@@ -12,11 +12,15 @@ const SHOWN = 500;
 
 let shown = null;
 let found = new Map();
+let drawing = false;
 
 /** Shows a request. */
 export async function show(id) {
   select("trace");
   $("trace-id").value = id;
+  // On a narrow screen it is below all else.
+  const { top } = $("tab-trace").getBoundingClientRect();
+  if (top > innerHeight / 2) $("tab-trace").scrollIntoView();
   shown = id;
   found = new Map();
   ofRequest(id).forEach(note);
@@ -29,8 +33,13 @@ export async function show(id) {
 /** Adds an event, if it is of the request that is shown. */
 export function add(event) {
   if (shown === null || event.correlation_id !== shown) return;
-  note(event);
-  draw();
+  // At most once for each frame, however many come.
+  if (!note(event) || drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    draw();
+  });
 }
 
 export function begin() {
@@ -40,8 +49,11 @@ export function begin() {
   });
 }
 
+/** Keeps an event, if there is room. */
 function note(event) {
-  if (found.size < SHOWN) found.set(event.event_id, event);
+  const isRoom = found.size < SHOWN;
+  if (isRoom) found.set(event.event_id, event);
+  return isRoom;
 }
 
 /** Looks for more in what the server retains; gives what stood in the way. */
@@ -69,7 +81,8 @@ function draw(complaint = null) {
     return make("li", {}, make("span", { className: "offset" }, `+${span(offset)}`), title(event), bar);
   });
   $("trace-events").replaceChildren(...rows);
-  const count = events.length === 1 ? "1 event" : `${events.length} events`;
+  const beginning = events.length === SHOWN ? "The first " : "";
+  const count = events.length === 1 ? "1 event" : `${beginning}${events.length} events`;
   const summary = events.length ? `${count} within ${span(last - first)}.` : "No event has this ID.";
   $("trace-result").textContent = complaint ? `${summary} ${complaint}` : summary;
 }

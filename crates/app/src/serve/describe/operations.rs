@@ -178,10 +178,14 @@ fn web_socket() -> Operation {
 fn publish(settings: &Settings, generator: &mut SchemaGenerator) -> Operation {
     let one = new_event();
     let batch = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": MAX_BATCH });
+    let data = json!({
+        "description": "The payload, where the headers `ce-…` say the rest.",
+        "type": "object",
+    });
     let cloud = json!({ "$ref": format!("{SCHEMAS}NewCloudEvent") });
     let content = |format: Format| {
         let schema = match format {
-            Format::Json => json!({ "oneOf": [one, batch] }),
+            Format::Json => json!({ "anyOf": [one, batch, data] }),
             Format::Ndjson => json!({
                 "description": "One event a line.",
                 "type": "string",
@@ -205,16 +209,18 @@ fn publish(settings: &Settings, generator: &mut SchemaGenerator) -> Operation {
     });
     published["headers"]["Idempotency-Replayed"] =
         json!({ "$ref": "#/components/headers/Idempotency-Replayed" });
+    let mut parameters = vec![json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": format!(
+            "A repeat with the same key within {} gets the first answer and publishes nothing.",
+            crate::settings::format_duration(settings.idempotency_ttl)
+        ),
+        "schema": { "type": "string", "pattern": VISIBLE, "maxLength": IdempotencyKey::MAX_LEN },
+    })];
+    parameters.extend(cloud_event_headers());
     Operation {
-        parameters: vec![json!({
-            "name": "Idempotency-Key",
-            "in": "header",
-            "description": format!(
-                "A repeat with the same key within {} gets the first answer and publishes nothing.",
-                crate::settings::format_duration(settings.idempotency_ttl)
-            ),
-            "schema": { "type": "string", "pattern": VISIBLE, "maxLength": IdempotencyKey::MAX_LEN },
-        })],
+        parameters,
         body: Some(json!({
             "description": format!(
                 "At most {} in all, and {} for each event as it is sent to clients.",
@@ -250,6 +256,36 @@ fn publish(settings: &Settings, generator: &mut SchemaGenerator) -> Operation {
             (201, published),
         )
     }
+}
+
+/// The attributes of a CloudEvent in the binary mode.
+fn cloud_event_headers() -> impl Iterator<Item = Value> {
+    let headers = [
+        (
+            "specversion",
+            "Of a CloudEvent in the binary mode: `1.0`. `ce-id`, `ce-source` and `ce-type` are needed beside it, the body is the data.",
+        ),
+        ("id", "Names the event, together with `ce-source`."),
+        ("source", "A URI reference."),
+        ("type", "The type."),
+        (
+            "time",
+            "The timestamp, as RFC 3339 says it; without it the server's clock.",
+        ),
+        ("subject", "The topic."),
+        (
+            "correlationid",
+            "The correlation ID; without it that of the request.",
+        ),
+    ];
+    headers.into_iter().map(|(name, about)| {
+        json!({
+            "name": format!("ce-{name}"),
+            "in": "header",
+            "description": about,
+            "schema": { "type": "string" },
+        })
+    })
 }
 
 /// What is published; the server adds the rest.

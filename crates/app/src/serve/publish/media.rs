@@ -15,6 +15,9 @@ pub(in crate::serve) enum Format {
     CloudEvents,
 }
 
+/// What the types of CloudEvents begin with.
+pub(super) const CLOUD_EVENTS: &str = "application/cloudevents";
+
 impl Format {
     /// Every form.
     pub(in crate::serve) const ALL: [Self; 4] = [
@@ -38,11 +41,7 @@ impl Format {
         }
         let mut parts = value.split(';').map(str::trim);
         let essence = parts.next()?;
-        let utf8 = parts.all(|parameter| {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            !name.trim().eq_ignore_ascii_case("charset")
-                || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        });
+        let utf8 = is_utf8(parts);
         Self::ALL
             .into_iter()
             .find(|format| utf8 && essence.eq_ignore_ascii_case(format.essence()))
@@ -57,6 +56,15 @@ impl Format {
             Self::CloudEvents => "application/cloudevents-batch+json",
         }
     }
+}
+
+/// Whether the parameters of a type name no character set but UTF-8.
+pub(super) fn is_utf8<'a>(mut parameters: impl Iterator<Item = &'a str>) -> bool {
+    parameters.all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        !name.trim().eq_ignore_ascii_case("charset")
+            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `POST /api/v1/events`: from a request to events in the log.
 
+mod binary;
 mod cloud;
 mod media;
 mod parse;
@@ -35,6 +36,7 @@ use super::problem::{
 use super::rate::{Key, Over, Rate};
 use super::schemas::{Mismatch, Schemas};
 use super::trace::Span;
+use cloud::Identity;
 pub(super) use media::Format;
 use parse::{Parsed, Shape};
 
@@ -55,7 +57,7 @@ pub(super) async fn publish(
     // Held until the answer is made: a drain waits for it.
     let pass = app.publishes.enter().ok_or_else(draining)?;
     let mut span = Span::part_of(&request.extensions, "publish");
-    let format = check_headers(&request.headers)?;
+    let form = check_headers(&request.headers)?;
     let key = KeyText::from_headers(&request.headers)?;
     let publisher = Key::new(access.owner.as_ref(), client.ip());
     if let Some(rate) = &app.rate {
@@ -74,8 +76,11 @@ pub(super) async fn publish(
     let Parsed {
         events,
         shape,
-        names,
-    } = parse::parse(format, &bytes, Timestamp::now())?;
+        identity,
+    } = match form {
+        Form::Body(format) => parse::parse(format, &bytes, Timestamp::now()),
+        Form::Binary => binary::parse(&request.headers, &bytes, Timestamp::now()),
+    }?;
     check_topics(&events, &access.scope, shape)?;
     if let Some(rate) = &app.rate {
         let over = |over| over_rate(rate, events.len(), over);
@@ -83,14 +88,10 @@ pub(super) async fn publish(
     }
     check_payloads(&events, &app.schemas, shape)?;
     let owner = access.owner.as_deref().unwrap_or_default();
-    let is_named = key.is_none() && !names.is_empty();
-    let key = match is_named {
-        true => Some(KeyText::of_names(&names)),
-        false => key,
-    };
-    let idempotency_key = key
-        .map(|key| key.sealed(owner, format, &bytes))
-        .transpose()?;
+    let is_named = key.is_none() && identity.is_some();
+    let key = key.or_else(|| Some(KeyText::of_names(&identity.as_ref()?.names)));
+    let content = content(form, &bytes, identity.as_ref());
+    let idempotency_key = key.map(|key| key.sealed(owner, content)).transpose()?;
     let types: Vec<_> = events.iter().map(Event::event_type).cloned().collect();
     let batch = Batch {
         events,
@@ -124,8 +125,17 @@ async fn append(app: &App, batch: Batch, publish: &mut Span) -> Result<Appended,
     appended
 }
 
+/// Where events stand in a request.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// In the body alone.
+    Body(Format),
+    /// A CloudEvent in headers, with its data in the body.
+    Binary,
+}
+
 /// Checks what can be told from the headers alone.
-fn check_headers(headers: &HeaderMap) -> Result<Format, Problem> {
+fn check_headers(headers: &HeaderMap) -> Result<Form, Problem> {
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
@@ -136,14 +146,19 @@ fn check_headers(headers: &HeaderMap) -> Result<Format, Problem> {
         .field("content-encoding")
         .header(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     }
-    Format::from_headers(headers).ok_or_else(|| {
-        Problem::new(
-            UNSUPPORTED_MEDIA_TYPE,
-            format!("`Content-Type` must be one of {}, in UTF-8", Format::LIST),
-        )
-        .field("content-type")
-        .header(ACCEPT, HeaderValue::from_static(Format::LIST))
-    })
+    if binary::is_binary(headers) {
+        return Ok(Form::Binary);
+    }
+    Format::from_headers(headers)
+        .map(Form::Body)
+        .ok_or_else(|| {
+            Problem::new(
+                UNSUPPORTED_MEDIA_TYPE,
+                format!("`Content-Type` must be one of {}, in UTF-8", Format::LIST),
+            )
+            .field("content-type")
+            .header(ACCEPT, HeaderValue::from_static(Format::LIST))
+        })
 }
 
 /// The value of `Idempotency-Key`, not yet tied to the content.
@@ -172,14 +187,21 @@ impl<'a> KeyText<'a> {
         Self(format!("cloudevents.{hex}").into())
     }
 
-    fn sealed(self, owner: &str, format: Format, body: &Bytes) -> Result<IdempotencyKey, Problem> {
-        let content = Sha256::new()
-            .chain_update(format.essence())
-            .chain_update(b"\n")
-            .chain_update(body);
-        IdempotencyKey::new(owner, &self.0, content.finalize().into())
+    fn sealed(self, owner: &str, content: [u8; 32]) -> Result<IdempotencyKey, Problem> {
+        IdempotencyKey::new(owner, &self.0, content)
             .map_err(|error| invalid_key(&error.to_string()))
     }
+}
+
+/// What a repeat must have in common with the first: the body, but of CloudEvents what they are.
+fn content(form: Form, body: &Bytes, identity: Option<&Identity>) -> [u8; 32] {
+    let essence = match form {
+        Form::Body(format) if identity.is_none() => format.essence(),
+        _ => "cloudevents",
+    };
+    let content = identity.map_or(&**body, |identity| &identity.content);
+    let digest = Sha256::new().chain_update(essence).chain_update(b"\n");
+    digest.chain_update(content).finalize().into()
 }
 
 /// Says the same of every topic that the token is not good for, whether anybody uses it or not.

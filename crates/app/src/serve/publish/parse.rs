@@ -11,7 +11,7 @@ use super::super::problem::{
     BATCH_TOO_LARGE, EMPTY_BATCH, INVALID_EVENT, MALFORMED_JSON, Problem, shown,
 };
 use super::MAX_BATCH;
-use super::cloud;
+use super::cloud::{self, Identity};
 use super::media::Format;
 
 /// A body that holds valid events.
@@ -19,8 +19,8 @@ use super::media::Format;
 pub(super) struct Parsed {
     pub(super) events: Vec<Event>,
     pub(super) shape: Shape,
-    /// What names these events at their source; empty where they have no such names.
-    pub(super) names: Vec<u8>,
+    /// Of CloudEvents, which have names at their source.
+    pub(super) identity: Option<Identity>,
 }
 
 /// What the answer looks like.
@@ -39,13 +39,7 @@ pub(super) enum Shape {
 /// 400 where it is not UTF-8 or not JSON, 413 for too many events, 422 for none or where one of
 /// them breaks a rule.
 pub(super) fn parse(format: Format, body: &[u8], now: Timestamp) -> Result<Parsed, Problem> {
-    let text = std::str::from_utf8(body).map_err(|error| {
-        let at = error.valid_up_to();
-        Problem::new(
-            MALFORMED_JSON,
-            format!("the body is not UTF-8, from byte {at} on"),
-        )
-    })?;
+    let text = text(body)?;
     match format {
         Format::Json => parse_json(text, b"{[", |raw| build(raw, now)),
         Format::Ndjson => parse_lines(text, now),
@@ -54,11 +48,27 @@ pub(super) fn parse(format: Format, body: &[u8], now: Timestamp) -> Result<Parse
                 Format::CloudEvent => b"{",
                 _ => b"[",
             };
-            let mut names = Vec::new();
-            let parsed = parse_json(text, begin, |raw| cloud::build(raw, now, &mut names))?;
-            Ok(Parsed { names, ..parsed })
+            let mut identity = Identity::default();
+            let parsed = parse_json(text, begin, |raw| {
+                cloud::build_json(raw, now, &mut identity)
+            })?;
+            Ok(Parsed {
+                identity: Some(identity),
+                ..parsed
+            })
         }
     }
+}
+
+/// The text of a body.
+pub(super) fn text(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::new(
+            MALFORMED_JSON,
+            format!("the body is not UTF-8, from byte {at} on"),
+        )
+    })
 }
 
 /// Parses an object or an array of them, which begins with one of the bytes of `begin`.
@@ -90,7 +100,7 @@ fn parse_json(
     Ok(Parsed {
         events: events.collect::<Result<_, _>>()?,
         shape,
-        names: Vec::new(),
+        identity: None,
     })
 }
 
@@ -111,7 +121,7 @@ fn parse_lines(text: &str, now: Timestamp) -> Result<Parsed, Problem> {
     Ok(Parsed {
         events,
         shape: Shape::Many,
-        names: Vec::new(),
+        identity: None,
     })
 }
 
@@ -126,7 +136,7 @@ fn check_count(count: usize) -> Result<(), Problem> {
     }
 }
 
-fn malformed(line: usize, error: &serde_json::Error) -> Problem {
+pub(super) fn malformed(line: usize, error: &serde_json::Error) -> Problem {
     let column = error.column();
     let text = error.to_string();
     let why = text.rsplit_once(" at line ").map_or(&*text, |(why, _)| why);
@@ -198,7 +208,7 @@ impl Fault {
         }
     }
 
-    fn into_problem(self, index: Option<usize>) -> Problem {
+    pub(super) fn into_problem(self, index: Option<usize>) -> Problem {
         let detail = match index {
             Some(index) => format!("event {index}: {}", self.detail),
             None => self.detail,
@@ -230,7 +240,7 @@ fn build(raw: &RawValue, now: Timestamp) -> Result<Event, Fault> {
     let Some(event_type) = fields.event_type else {
         return Err(Fault::of("type", "`type` is missing"));
     };
-    let event_type = self::event_type(&string("type", event_type)?)?;
+    let event_type = self::event_type("type", &string("type", event_type)?)?;
     let mut builder = Event::builder(event_type).timestamp(now);
     if let Some(payload) = fields.payload {
         builder = builder
@@ -253,12 +263,12 @@ fn build(raw: &RawValue, now: Timestamp) -> Result<Event, Fault> {
     Ok(builder.build())
 }
 
-/// Reads a type that may be published.
-pub(super) fn event_type(name: &str) -> Result<EventType, Fault> {
-    let event_type = EventType::parse(name).map_err(|error| Fault::of("type", error))?;
+/// Reads a type that may be published, from the field of this name.
+pub(super) fn event_type(field: &str, name: &str) -> Result<EventType, Fault> {
+    let event_type = EventType::parse(name).map_err(|error| Fault::of(field, error))?;
     if event_type.is_reserved() {
-        let detail = format!("`type` must not be `{event_type}`: only the server publishes it");
-        return Err(Fault::of("type", detail));
+        let detail = format!("`{field}` must not be `{event_type}`: only the server publishes it");
+        return Err(Fault::of(field, detail));
     }
     Ok(event_type)
 }
