@@ -16,6 +16,7 @@ mod doc;
 mod fmt;
 mod fuzz;
 mod model;
+mod package;
 mod process;
 mod setup;
 mod soak;
@@ -56,7 +57,7 @@ impl Takes {
 const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
-        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, fuzz-check, model, bench-check, autobahn, test",
+        about: "all of the checks below, in the order fmt, tidy, deny, package, clippy, doc, fuzz-check, model, bench-check, autobahn, test",
         takes: Takes::Nothing,
         run: |_| ci::run(),
     },
@@ -77,6 +78,12 @@ const COMMANDS: &[Command] = &[
         about: "check licences, banned crates and sources of all dependencies",
         takes: Takes::Nothing,
         run: |_| deny::run(),
+    },
+    Command {
+        name: "package",
+        about: "check what each crate takes to crates.io; --verify builds each from that alone",
+        takes: Takes::Flag(package::VERIFY),
+        run: |args| package::run(!args.is_empty()),
     },
     Command {
         name: "clippy",
