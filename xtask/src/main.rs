@@ -16,8 +16,10 @@ mod doc;
 mod fmt;
 mod fuzz;
 mod model;
+mod msrv;
 mod package;
 mod process;
+mod semver;
 mod setup;
 mod soak;
 mod test;
@@ -156,6 +158,18 @@ const COMMANDS: &[Command] = &[
         about: "build the program as one static file; [--target TRIPLE]",
         takes: Takes::Anything,
         run: dist::run,
+    },
+    Command {
+        name: "msrv",
+        about: "build with the oldest supported Rust, where rustup has it",
+        takes: Takes::Nothing,
+        run: |_| msrv::run(),
+    },
+    Command {
+        name: "semver",
+        about: "look for breaks of the API since a release or a commit, where cargo-semver-checks is; [REV]",
+        takes: Takes::Anything,
+        run: semver::run,
     },
     Command {
         name: "setup",
