@@ -8,6 +8,10 @@ use crate::{Result, process, workspace};
 /// The profile in `Cargo.toml`.
 const PROFILE: &str = "dist";
 
+/// In a static program the crate getrandom finds the system call by name no more, and reads
+/// `/dev/urandom`, which an empty root does not have: it is told to link to it.
+const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
+
 pub(crate) fn run(args: &[&str]) -> Result {
     let target = match args {
         [] => host()?,
@@ -29,7 +33,7 @@ pub(crate) fn run(args: &[&str]) -> Result {
         "--target",
         &target,
     ])
-    .env(&flags_variable(&target), "-C target-feature=+crt-static")
+    .env(&flags_variable(&target), FLAGS)
     .run()?;
 
     let folder = workspace::root().join("target").join(&target);
