@@ -171,6 +171,6 @@ impl Foreign {
 }
 
 /// The folder of the programs on Node and Python.
-pub(crate) fn clients() -> PathBuf {
+pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }

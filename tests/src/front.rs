@@ -41,6 +41,17 @@ impl Kind {
         let path = binary::workspace().join("docs/deploy").join(name);
         fs::read_to_string(path).expect("the example")
     }
+
+    /// The change to the example with which it waits [`Kind::PATIENCE`] for a server's next byte.
+    pub fn impatient(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nginx => ("proxy_read_timeout 90s", "proxy_read_timeout 1s"),
+            Self::Caddy => ("keepalive 8s", "keepalive 8s\n\t\t\tread_timeout 1s"),
+        }
+    }
+
+    /// See [`Kind::impatient`].
+    pub const PATIENCE: Duration = Duration::from_secs(1);
 }
 
 /// A running proxy that ends TLS; killed when dropped.

@@ -252,6 +252,37 @@ async fn the_manifests_fit_together_and_their_probes_are_routes() {
 }
 
 #[test]
+fn the_manifests_have_what_kubernetes_knows_and_nothing_else() {
+    let validate = |version: &str, names: &[&str]| {
+        let program = binary::workspace().join(".tools/venv/bin/kubernetes-validate");
+        let output = Command::new(program)
+            .args(["--strict", "--kubernetes-version", version])
+            .args(names.iter().map(|name| path("kubernetes").join(name)))
+            .output()
+            .expect("it runs: `cargo xtask setup` installs it");
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    let all = fs::read_dir(path("kubernetes")).expect("the manifests");
+    let all: Vec<_> = all
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    let all: Vec<_> = all.iter().map(|name| name.to_str().unwrap()).collect();
+    assert_eq!(all.len(), 4);
+    // The oldest that `deployment.yaml` names, and the newest that the schemas are of.
+    for version in ["1.30", "1.37"] {
+        let (is_valid, said) = validate(version, &all);
+        assert!(is_valid, "{version}: {said}");
+    }
+    // A container that just sleeps before it stops was not known then.
+    let (is_valid, said) = validate("1.28", &["deployment.yaml"]);
+    assert!(!is_valid && said.contains("sleep"), "{said}");
+}
+
+#[test]
 fn the_units_are_valid_and_confined() {
     if !has("systemd-analyze") {
         return;

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use stoat_tests::tls::curl_to;
 use stoat_tests::{
@@ -156,22 +155,19 @@ async fn a_page_of_the_same_name_is_let_in_and_another_is_not() {
     }
 }
 
-#[tokio::test]
-async fn pings_keep_an_idle_connection_alive_beyond_the_time_out_of_nginx() {
-    const TIME_OUT: Duration = Duration::from_secs(1);
-    let short = [("proxy_read_timeout 90s", "proxy_read_timeout 1s")];
+async fn pings_keep_an_idle_connection_alive(kind: Kind) {
     let proxied = async |ping: &str| {
         let server = Setup::default().args(["--ws-ping-interval", ping]).start();
-        let front = Front::start_with(Kind::Nginx, &server, &short).await;
+        let front = Front::start_with(kind, &server, &[kind.impatient()]).await;
         let relay = front.relay(CLIENT).await;
         (server, front, relay)
     };
 
-    // Without pings nginx cuts it off.
+    // Without pings the proxy cuts it off.
     let (_server, _front, relay) = proxied("5h").await;
     eventually("the end of an idle connection", async || {
         let mut client = Client::connect_with(relay.address(), "/ws", &[]).await;
-        (!client.outlives(3 * TIME_OUT).await).then_some(())
+        (!client.outlives(3 * Kind::PATIENCE).await).then_some(())
     })
     .await;
 
@@ -179,10 +175,21 @@ async fn pings_keep_an_idle_connection_alive_beyond_the_time_out_of_nginx() {
     let (server, _front, relay) = proxied("50ms").await;
     let mut client = eventually("a connection that lives on", async || {
         let mut client = Client::connect_with(relay.address(), "/ws", &[]).await;
-        client.outlives(3 * TIME_OUT).await.then_some(client)
+        let lives = client.outlives(3 * Kind::PATIENCE).await;
+        lives.then_some(client)
     })
     .await;
     server.publish(r#"{"type":"a"}"#).await;
     let event: Event = client.event().await;
     assert_eq!(event.event_type, "a");
+}
+
+#[tokio::test]
+async fn pings_keep_an_idle_connection_alive_beyond_the_time_out_of_nginx() {
+    pings_keep_an_idle_connection_alive(Kind::Nginx).await;
+}
+
+#[tokio::test]
+async fn pings_keep_an_idle_connection_alive_beyond_a_time_out_of_caddy() {
+    pings_keep_an_idle_connection_alive(Kind::Caddy).await;
 }

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use stoat_tests::{Event, Front, Kind, Server, within};
+use stoat_tests::{Event, Front, Kind, Server, Setup, eventually, within};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 
@@ -28,6 +29,19 @@ impl Stream {
     async fn line(&mut self) -> String {
         let line = within("a line", self.0.next_line()).await;
         line.expect("a connection").expect("a line before the end")
+    }
+
+    /// Whether the stream, left alone, goes on for so long.
+    async fn outlives(&mut self, time: Duration) -> bool {
+        let end = async {
+            while let Ok(Some(line)) = self.0.next_line().await {
+                // The last chunk: Caddy ends the answer, not the connection.
+                if line == "0" {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(time, end).await.is_err()
     }
 
     /// The next event; what is no data, such as the sizes of chunks, is passed over.
@@ -62,4 +76,44 @@ async fn each_event_arrives_at_once_and_a_stream_resumes() {
         assert_eq!(resumed.event().await.id, next, "{kind:?}");
         assert_eq!(rest[1].event_type, "a");
     }
+}
+
+async fn comments_keep_an_idle_stream_alive(kind: Kind) {
+    let proxied = async |interval: &str| {
+        let server = Setup::default()
+            .args(["--ws-ping-interval", interval])
+            .start();
+        let front = Front::start_with(kind, &server, &[kind.impatient()]).await;
+        let relay = front.relay(Ipv4Addr::LOCALHOST).await;
+        (server, front, relay)
+    };
+
+    // Without comments the proxy cuts it off.
+    let (_server, _front, relay) = proxied("5h").await;
+    eventually("the end of an idle stream", async || {
+        let mut stream = Stream::open(relay.address(), "").await;
+        (!stream.outlives(3 * Kind::PATIENCE).await).then_some(())
+    })
+    .await;
+
+    // A machine that halts for a second ends it, too: then another try.
+    let (server, _front, relay) = proxied("50ms").await;
+    let mut stream = eventually("a stream that lives on", async || {
+        let mut stream = Stream::open(relay.address(), "").await;
+        let lives = stream.outlives(3 * Kind::PATIENCE).await;
+        lives.then_some(stream)
+    })
+    .await;
+    let id = server.publish(r#"{"type":"a"}"#).await;
+    assert_eq!(stream.event().await.id, id);
+}
+
+#[tokio::test]
+async fn comments_keep_an_idle_stream_alive_beyond_the_time_out_of_nginx() {
+    comments_keep_an_idle_stream_alive(Kind::Nginx).await;
+}
+
+#[tokio::test]
+async fn comments_keep_an_idle_stream_alive_beyond_a_time_out_of_caddy() {
+    comments_keep_an_idle_stream_alive(Kind::Caddy).await;
 }

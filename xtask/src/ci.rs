@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{Result, autobahn, bench, clippy, deny, doc, fmt, fuzz, model, test, tidy};
+use crate::{Result, autobahn, bench, clippy, deny, doc, fmt, fuzz, model, package, test, tidy};
 
 type Step = fn() -> Result;
 
@@ -11,6 +11,7 @@ const STEPS: &[(&str, Step)] = &[
     ("fmt", || fmt::run(false)),
     ("tidy", tidy::run),
     ("deny", deny::run),
+    ("package", || package::run(false)),
     ("clippy", clippy::run),
     ("doc", doc::run),
     ("fuzz-check", fuzz::check),

@@ -1,11 +1,16 @@
 //! `dist`: one file to run on any Linux machine, or alone in a container.
 
 use std::fs;
+use std::path::Path;
 
 use crate::{Result, process, workspace};
 
 /// The profile in `Cargo.toml`.
 const PROFILE: &str = "dist";
+
+/// In a static program the crate getrandom finds the system call by name no more, and reads
+/// `/dev/urandom`, which an empty root does not have: it is told to link to it.
+const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
 
 pub(crate) fn run(args: &[&str]) -> Result {
     let target = match args {
@@ -28,7 +33,7 @@ pub(crate) fn run(args: &[&str]) -> Result {
         "--target",
         &target,
     ])
-    .env(&flags_variable(&target), "-C target-feature=+crt-static")
+    .env(&flags_variable(&target), FLAGS)
     .run()?;
 
     let folder = workspace::root().join("target").join(&target);
@@ -41,9 +46,32 @@ pub(crate) fn run(args: &[&str]) -> Result {
         )
         .into());
     }
+    if target.split('-').next() == host()?.split('-').next() {
+        runs_alone(&program)?;
+    }
     let mebibytes = bytes.len() as f64 / f64::from(1 << 20);
     println!("{} ({mebibytes:.1} MiB, static)", program.display());
     Ok(())
+}
+
+/// Starts it where there is no other file, as in the image of `docs/deploy`.
+fn runs_alone(program: &Path) -> Result {
+    let alone = ["--map-root-user", "--root"];
+    if !process::program("unshare", [alone[0], "true"]).works() {
+        println!("skipped: no `unshare` here that may give it an empty root");
+        return Ok(());
+    }
+    let root = workspace::root().join("target").join("empty-root");
+    fs::create_dir_all(&root)?;
+    fs::copy(program, root.join("stoat"))?;
+    let place = root.display().to_string();
+    let outcome = process::program(
+        "unshare",
+        [alone[0], alone[1], &place, "/stoat", "--version"],
+    )
+    .run();
+    fs::remove_dir_all(root)?;
+    outcome
 }
 
 fn host() -> Result<String> {

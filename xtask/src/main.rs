@@ -18,7 +18,10 @@ mod fmt;
 mod fuzz;
 mod inspector_soak;
 mod model;
+mod msrv;
+mod package;
 mod process;
+mod semver;
 mod setup;
 mod soak;
 mod test;
@@ -58,7 +61,7 @@ impl Takes {
 const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
-        about: "all of the checks below, in the order fmt, tidy, deny, clippy, doc, fuzz-check, model, bench-check, autobahn, test",
+        about: "all of the checks below, in the order fmt, tidy, deny, package, clippy, doc, fuzz-check, model, bench-check, autobahn, test",
         takes: Takes::Nothing,
         run: |_| ci::run(),
     },
@@ -79,6 +82,12 @@ const COMMANDS: &[Command] = &[
         about: "check licences, banned crates and sources of all dependencies",
         takes: Takes::Nothing,
         run: |_| deny::run(),
+    },
+    Command {
+        name: "package",
+        about: "check what each crate takes to crates.io; --verify builds each from that alone",
+        takes: Takes::Flag(package::VERIFY),
+        run: |args| package::run(!args.is_empty()),
     },
     Command {
         name: "clippy",
@@ -163,6 +172,18 @@ const COMMANDS: &[Command] = &[
         about: "build the program as one static file; [--target TRIPLE]",
         takes: Takes::Anything,
         run: dist::run,
+    },
+    Command {
+        name: "msrv",
+        about: "build with the oldest supported Rust, where rustup has it",
+        takes: Takes::Nothing,
+        run: |_| msrv::run(),
+    },
+    Command {
+        name: "semver",
+        about: "look for breaks of the API since a release or a commit, where cargo-semver-checks is; [REV]",
+        takes: Takes::Anything,
+        run: semver::run,
     },
     Command {
         name: "setup",

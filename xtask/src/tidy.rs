@@ -28,7 +28,7 @@ const RULES: &[(&str, Rule)] = &[
     ("crates inherit from the workspace", crates::inheritance),
     ("clippy knows our pitfalls", crates::clippy_lists),
     ("the changelog is open", crates::changelog),
-    ("links lead to files", links::relative),
+    ("links lead to files", links::ours),
     ("links lead to headings", book::anchors),
     ("the book has every page", book::complete),
 ];

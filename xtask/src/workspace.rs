@@ -52,6 +52,16 @@ pub(crate) struct Package {
     pub(crate) version: String,
     pub(crate) license: Option<String>,
     pub(crate) description: Option<String>,
+    pub(crate) repository: Option<String>,
+    pub(crate) readme: Option<PathBuf>,
+    pub(crate) rust_version: Option<String>,
+    #[serde(default)]
+    pub(crate) keywords: Vec<String>,
+    #[serde(default)]
+    pub(crate) categories: Vec<String>,
+    /// What the manifest says to other tools.
+    #[serde(default)]
+    pub(crate) metadata: serde_json::Value,
     /// None for a package of this workspace.
     pub(crate) source: Option<String>,
     /// The registries it may go to: none listed means that it is private.

@@ -27,14 +27,14 @@ pub enum Format {
 
 impl Format {
     /// Every form.
-    pub const ALL: [Self; 2] = [Self::Stoat, Self::CloudEvents];
+    pub const ALL: &[Self] = &[Self::Stoat, Self::CloudEvents];
 
     /// Reads the value of a parameter `format`.
     ///
     /// # Errors
     /// [`InvalidFormat`] where it names no form.
     pub fn parse(name: &str) -> Result<Self, InvalidFormat> {
-        let mut all = Self::ALL.into_iter();
+        let mut all = Self::ALL.iter().copied();
         all.find(|format| format.as_str() == name)
             .ok_or_else(|| InvalidFormat(crate::name::shorten(name).into()))
     }
@@ -62,7 +62,10 @@ pub struct InvalidFormat(Box<str>);
 
 impl fmt::Display for InvalidFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Format::ALL.map(|format| format!("`{}`", format.as_str()));
+        let names = Format::ALL.iter();
+        let names: Vec<_> = names
+            .map(|format| format!("`{}`", format.as_str()))
+            .collect();
         write!(f, "`format` must be {}, got {}", names.join(" or "), self.0)
     }
 }

@@ -63,6 +63,7 @@ pub(crate) struct GapPayload<'a> {
 
 /// A hole in what one reader sees; sent to it in place of the events.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gap {
     /// Why.
     pub reason: GapReason,

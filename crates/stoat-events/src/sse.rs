@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn an_event_is_three_lines_whatever_is_in_it() {
         let topics = [None, Some(Topic::parse("x.y").unwrap())];
-        for (topic, format) in topics.into_iter().zip(Format::ALL) {
+        for (topic, format) in topics.into_iter().zip(Format::ALL.iter().copied()) {
             let mut builder = Event::builder(EventType::parse("a.b").unwrap())
                 .payload(&json!({ "text": "id: 1\r\n\ndata: \u{2028}\u{85}\"event_id\":\"" }))
                 .unwrap()

@@ -117,7 +117,7 @@ pub enum DisconnectReason {
 
 impl DisconnectReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: &[Self] = &[
         Self::ClientClosed,
         Self::ConnectionLost,
         Self::ProtocolError,

@@ -308,7 +308,7 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: &[Self] = &[
         Self::NotAnUpgrade,
         Self::Version,
         Self::Malformed,

@@ -109,7 +109,7 @@ pub fn query_schema() -> Value {
             "format": {
                 "description": "The form of the events: as they are, or as CloudEvents 1.0.",
                 "type": "string",
-                "enum": Format::ALL.map(Format::as_str),
+                "enum": Format::ALL.iter().map(|format| format.as_str()).collect::<Vec<_>>(),
                 "default": Format::default().as_str(),
             },
         },

@@ -177,11 +177,11 @@ impl Counters {
     }
 
     pub(crate) fn disconnected(&self, reason: DisconnectReason) {
-        count(&DisconnectReason::ALL, &self.disconnects, reason);
+        count(DisconnectReason::ALL, &self.disconnects, reason);
     }
 
     pub(crate) fn rejected(&self, reason: RejectReason) {
-        count(&RejectReason::ALL, &self.rejects, reason);
+        count(RejectReason::ALL, &self.rejects, reason);
     }
 
     pub(crate) fn gap(&self, reason: GapReason) {
@@ -202,8 +202,8 @@ impl Counters {
             connected,
             slow: self.slow.load(Relaxed),
             connects: self.connects.load(Relaxed),
-            disconnects: pairs(&DisconnectReason::ALL, &self.disconnects),
-            rejects: pairs(&RejectReason::ALL, &self.rejects),
+            disconnects: pairs(DisconnectReason::ALL, &self.disconnects),
+            rejects: pairs(RejectReason::ALL, &self.rejects),
             gaps: pairs(&GAP_REASONS, &self.gaps),
             delivered: self.delivered.load(Relaxed),
             sent_bytes: self.sent_bytes.load(Relaxed),

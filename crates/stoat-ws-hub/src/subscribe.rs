@@ -22,6 +22,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// # Ok::<(), stoat_ws_hub::InvalidSubscription>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Subscription {
     /// Where to begin.
     pub resume: Resume,

@@ -1,18 +1,25 @@
-//! Follows the relative links of the Markdown files.
+//! Follows the links of the Markdown files that lead to files of ours.
 
 use super::tree::Tree;
 
-pub(super) fn relative(tree: &Tree) -> Vec<String> {
+/// READMEs of crates name files in full, since they are read elsewhere, too.
+const IN_FULL: &str = "https://github.com/stoat-rs/stoat/blob/main/";
+
+pub(super) fn ours(tree: &Tree) -> Vec<String> {
     let mut violations = Vec::new();
     for (path, text) in tree.markdown() {
         for (number, line) in prose(text) {
             for target in targets(&line) {
                 let file = target.split('#').next().unwrap_or_default();
-                if file.is_empty() || is_absolute(target) {
+                if file.is_empty() || is_elsewhere(target) {
                     continue;
                 }
-                let exists = resolve(path, file)
-                    .is_some_and(|file| file.is_empty() || tree.paths.contains(&file));
+                let found = match file.strip_prefix(IN_FULL) {
+                    Some(file) => Some(file.to_owned()),
+                    None => resolve(path, file),
+                };
+                let exists =
+                    found.is_some_and(|file| file.is_empty() || tree.paths.contains(&file));
                 if !exists {
                     violations.push(format!("{path}:{number}: {target} leads nowhere"));
                 }
@@ -80,6 +87,10 @@ pub(crate) fn is_absolute(target: &str) -> bool {
     target.contains("://") || target.starts_with("mailto:")
 }
 
+fn is_elsewhere(target: &str) -> bool {
+    is_absolute(target) && !target.starts_with(IN_FULL)
+}
+
 /// The path in the tree; None when it leaves the tree.
 pub(crate) fn resolve(from: &str, link: &str) -> Option<String> {
     let mut parts: Vec<&str> = from.split('/').collect();
@@ -101,7 +112,7 @@ mod tests {
     use super::*;
 
     fn broken(text: &str) -> Vec<String> {
-        relative(&Tree::of(&[
+        ours(&Tree::of(&[
             ("README.md", ""),
             ("docs/a.md", text),
             ("docs/b.md", ""),
@@ -117,6 +128,7 @@ mod tests {
             "[top](../)",
             "[b]: b.md",
             "[web](https://example.org/x.md)",
+            "[b](https://github.com/stoat-rs/stoat/blob/main/docs/b.md#part)",
             "[here](#part)",
             "`[x](gone.md)`",
             "```\n[x](gone.md)\n```",
@@ -132,6 +144,7 @@ mod tests {
             "[b](b.md) [x](gone.md#part)",
             "[x]: gone.md",
             "[x](../../outside.md)",
+            "[x](https://github.com/stoat-rs/stoat/blob/main/docs/gone.md)",
             "```\n```\n[x](/gone.md)",
         ] {
             assert_eq!(broken(text).len(), 1, "{text}");

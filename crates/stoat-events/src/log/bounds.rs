@@ -94,6 +94,7 @@ impl LogBounds {
 
 /// Where a reader wants to begin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Resume {
     /// With the next event.
     #[default]

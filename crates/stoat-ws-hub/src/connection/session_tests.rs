@@ -411,7 +411,7 @@ proptest! {
     #[test]
     fn the_stream_is_always_true(
         retained in 1usize..20,
-        format in proptest::sample::select(&Format::ALL[..]),
+        format in proptest::sample::select(Format::ALL),
         steps in proptest::collection::vec(any_step(), 1..120),
     ) {
         let mut bench = Bench::new(retained, Filter::all(), None).in_format(format);
@@ -448,7 +448,7 @@ proptest! {
     #[test]
     fn a_filtered_stream_is_true(
         by_topic: bool,
-        format in proptest::sample::select(&Format::ALL[..]),
+        format in proptest::sample::select(Format::ALL),
         steps in proptest::collection::vec(any_step(), 1..120),
     ) {
         let filter = if by_topic {

@@ -18,6 +18,7 @@ pub struct TakeTcp(pub fn(Upgraded) -> Taken);
 
 /// What [`TakeTcp`] finds.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Taken {
     /// The TCP stream, with the bytes that were read too far.
     Tcp(TcpStream, Bytes),
