@@ -68,6 +68,9 @@ async fn it_is_packed_installed_imported_and_has_types() {
         "package.json",
         "stoat.d.ts",
         "stoat.js",
+        "stoat/options.js",
+        "stoat/tabs.js",
+        "stoat/transport.js",
     ];
     assert_eq!(files, expected.into_iter().map(Some).collect());
     // npm leaves links out: these are copies.
