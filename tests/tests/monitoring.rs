@@ -7,7 +7,7 @@ use std::fs;
 use serde_json::Value;
 use stoat_tests::prometheus::Sample;
 use stoat_tests::promql::{Names, Selector};
-use stoat_tests::{Metrics, Receiver, Request, Server, binary};
+use stoat_tests::{Metrics, Nats, Receiver, Request, Server, binary};
 
 /// What Prometheus adds to every series.
 const OF_THE_TARGET: [&str; 2] = ["job", "instance"];
@@ -89,9 +89,16 @@ fn fits(series: &[Sample], (label, operator, value): &(String, String, String)) 
     }
 }
 
+/// A server that has metrics of a broker, too.
+async fn clustered() -> (Nats, Server) {
+    let nats = Nats::start().await;
+    let server = Server::start(&["--nats-url", &nats.url()]);
+    (nats, server)
+}
+
 #[tokio::test]
 async fn what_the_dashboard_and_the_alerts_name_is_there() {
-    let server = Server::start(&[]);
+    let (_nats, server) = clustered().await;
     // Requests have no series before the first of them.
     server.publish(r#"{"type":"a"}"#).await;
     let metrics = server.metrics().await;
@@ -125,7 +132,7 @@ async fn what_the_dashboard_and_the_alerts_name_is_there() {
 
 #[tokio::test]
 async fn every_metric_of_ours_is_on_the_dashboard() {
-    let server = Server::start(&[]);
+    let (_nats, server) = clustered().await;
     let metrics = server.metrics().await;
     let dashboard = of_dashboard().join(" ");
 
