@@ -161,9 +161,17 @@ pub async fn run(over: Over, duration: Duration, seed: u64) -> Report {
     }
     assert_eq!(scene.ledger.last(), total.acknowledged);
 
+    let mut seen = String::new();
     let after = eventually("nothing is left behind", async || {
         let after = Footprint::of(address).await;
-        after.is_as_before(&before).then_some(after)
+        if after.is_as_before(&before) {
+            return Some(after);
+        }
+        if seen != after.to_string() {
+            seen = after.to_string();
+            eprintln!("before {before}\nnow    {after}");
+        }
+        None
     })
     .await;
     server.terminate();
