@@ -77,6 +77,7 @@ fn start(hub: &Arc<Hub>) -> Vec<Arc<Row>> {
         tokio::spawn(serve(
             (place, count),
             Arc::clone(&row),
+            Pause::new(),
             Arc::downgrade(hub),
             head,
             beats,
@@ -90,6 +91,7 @@ fn start(hub: &Arc<Hub>) -> Vec<Arc<Row>> {
 async fn serve(
     place: (usize, usize),
     row: Arc<Row>,
+    pause: Pause,
     hub: Weak<Hub>,
     mut head: HeadWatch,
     mut beats: BeatWatch,
@@ -99,7 +101,7 @@ async fn serve(
         place,
         batch: Batch::default(),
         marks: Vec::new(),
-        pause: Pause::new(),
+        pause,
         beat_seen: number(beats.borrow_and_update().as_ref()),
     };
     loop {
