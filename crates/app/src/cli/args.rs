@@ -153,12 +153,7 @@ fn delivery() -> Clap {
                 .required(true)
                 .help("The event's ID"),
         )
-        .arg(
-            Arg::new("url")
-                .long("url")
-                .value_name("URL")
-                .help(url_help()),
-        )
+        .arg(url())
         .arg(token())
 }
 
@@ -179,6 +174,13 @@ fn bench() -> Clap {
         .arg(number("secs", 1, 3600).default_value("5").help("Seconds of publishing"))
         .arg(number("size", 0, 60_000).default_value("100").help("Bytes of filler in each payload"))
         .arg(progress())
+}
+
+fn url() -> Arg {
+    Arg::new("url")
+        .long("url")
+        .value_name("URL")
+        .help(url_help())
 }
 
 fn progress() -> Arg {
@@ -202,12 +204,7 @@ fn publish() -> Clap {
                 .value_name("JSON")
                 .help("The payload, a JSON object [default: {}]"),
         )
-        .arg(
-            Arg::new("url")
-                .long("url")
-                .value_name("URL")
-                .help(url_help()),
-        )
+        .arg(url())
         .arg(token())
         .arg(
             Arg::new("topic")
