@@ -14,6 +14,8 @@ pub(crate) struct Load {
     pub(crate) variants: &'static [Variant],
     /// Further arguments of stoat.
     pub(crate) settings: &'static [&'static str],
+    /// How many times as long as others it is measured for.
+    pub(crate) longer: f64,
     /// How many servers, each with a load generator of its own, run at the same time.
     pub(crate) servers: usize,
     /// Whether it runs with `--scale` only.
@@ -151,6 +153,7 @@ const DEFAULT: Load = Load {
     arguments: &[],
     variants: &[],
     settings: &[],
+    longer: 1.0,
     servers: 1,
     scale: false,
     metrics: &[],
@@ -165,7 +168,10 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "A",
         what: "20 events per second",
+        note: "Each run takes five times as long as those of the other loads: a p99 of few events is \
+               their maximum.",
         arguments: &["--rate", "20", "--size", "256"],
+        longer: 5.0,
         metrics: &[
             CPU,
             LAST_P50,
@@ -210,7 +216,8 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "D",
         what: "topics of ten clients each, 200 events per second, each to one topic",
-        note: "Every event goes to ten clients. The difference is what the clients cost that it is                not for.",
+        note: "Every event goes to ten clients. The difference is what the clients cost that it is \
+               not for.",
         arguments: &["--rate", "200", "--size", "256"],
         variants: &[
             variant(&[("--clients", 10), ("--topics", 1)], &[]),
@@ -241,7 +248,9 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "M",
         what: "six servers at a time, and one event to each",
-        note: "Each server listens on an address of its own and has a load generator of its own, with                so many clients; none is kept on a core. The event is due at the same time for all;                the figure is the time until the last client of the last server has it.",
+        note: "Each server listens on an address of its own and has a load generator of its own, with \
+               so many clients; none is kept on a core. The event is due at the same time for all; \
+               the figure is the time until the last client of the last server has it.",
         arguments: &[
             "--size", "256", "--rate", "1", "--warmup", "0", "--secs", "1",
         ],

@@ -203,7 +203,7 @@ fn command(
         .args(["--host", &address.ip().to_string()])
         .args(["--port", &address.port().to_string()])
         .args(["--publish", row.contender.publish])
-        .args(["--secs", &options.secs.to_string()])
+        .args(["--secs", &(options.secs * load.longer).to_string()])
         .args(["--warmup", &options.warmup.to_string()])
         .args(load.arguments)
         .args(&row.arguments)
