@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderValue, UPGRADE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
+use stoat_events::EventId;
 use stoat_ws_hub::{CURSOR_HEADER, HandshakeError, RejectReason, Subscription};
 
 use super::answer::{Answer, Outcome};
@@ -26,7 +27,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     let started = Instant::now();
     let _inside = app.requests.enter();
     // Taken before any data is read: subscribing from there repeats rather than misses.
-    let cursor = app.cursor();
+    let newest = app.hub.log().bounds().newest();
     let on_demand = request.headers().contains_key(EXPECT);
     let (mut head, incoming) = request.into_parts();
     let client = app.proxies.client(peer, &head.headers);
@@ -54,7 +55,7 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: Soc
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         headers.remove(CURSOR_HEADER);
     } else if !headers.contains_key(CURSOR_HEADER) {
-        headers.extend(cursor);
+        headers.extend(newest.and_then(cursor));
     }
     if status != StatusCode::SWITCHING_PROTOCOLS && !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -309,13 +310,14 @@ async fn events(app: &App, head: &request::Parts, access: &Access) -> Outcome {
     let page = history::page(&**app.hub.log(), &query).await;
     let page = page.map_err(log::not_ready)?;
     let mut answer = page.to_answer(query.format());
-    let cursor = page
-        .cursor()
-        .and_then(|id| HeaderValue::try_from(id.to_string()).ok());
-    if let Some(cursor) = cursor {
-        answer.headers_mut().insert(CURSOR_HEADER, cursor);
-    }
+    answer.headers_mut().extend(page.cursor().and_then(cursor));
     Ok(answer)
+}
+
+/// `X-Stoat-Cursor` with this event.
+fn cursor(event: EventId) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::try_from(event.to_string()).ok()?;
+    Some((CURSOR_HEADER, value))
 }
 
 async fn metrics(app: &Arc<App>, headers: HeaderMap) -> Outcome {

@@ -90,8 +90,8 @@ pub(super) async fn publish(
     let owner = access.owner.as_deref().unwrap_or_default();
     let is_named = key.is_none() && identity.is_some();
     let key = key.or_else(|| Some(KeyText::of_names(&identity.as_ref()?.names)));
-    let content = content(form, &bytes, identity.as_ref());
-    let idempotency_key = key.map(|key| key.sealed(owner, content)).transpose()?;
+    let sealed = |key: KeyText<'_>| key.sealed(owner, content(form, &bytes, identity.as_ref()));
+    let idempotency_key = key.map(sealed).transpose()?;
     let types: Vec<_> = events.iter().map(Event::event_type).cloned().collect();
     let batch = Batch {
         events,
