@@ -7,7 +7,7 @@ use std::fs;
 use serde_json::Value;
 use stoat_tests::prometheus::Sample;
 use stoat_tests::promql::{Names, Selector};
-use stoat_tests::{Metrics, Nats, Receiver, Request, Server, binary};
+use stoat_tests::{Metrics, Nats, Receiver, Request, Server, binary, eventually};
 
 /// What Prometheus adds to every series.
 const OF_THE_TARGET: [&str; 2] = ["job", "instance"];
@@ -219,4 +219,52 @@ async fn who_asks_for_open_metrics_gets_the_same_with_exemplars() {
     };
     assert_eq!(names(text), names(&plain.text()));
     Metrics::parse(&plain.text());
+}
+
+#[tokio::test]
+async fn the_age_of_a_traced_event_has_its_trace_as_exemplar() {
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let receiver = Receiver::start().await;
+    let server = receiver.server(&[]);
+    let mut client = server.client().await;
+    let caller = format!("00-{trace}-00f067aa0ba902b7-01");
+    let traced = Request::publish(r#"{"type":"a"}"#).header("traceparent", &caller);
+    let unrecorded = format!("00-{}-00f067aa0ba902b7-00", "b".repeat(32));
+    let unrecorded = Request::publish(r#"{"type":"a"}"#).header("traceparent", &unrecorded);
+    let scrape = Request::get("/metrics").header("Accept", "application/openmetrics-text");
+
+    // The first events may be written by the connection's own task, of which there is none.
+    let lines = eventually("an exemplar", async || {
+        for publish in [&traced, &unrecorded] {
+            assert_eq!(publish.clone().send(&server).await.status, 201);
+        }
+        assert_eq!(client.event().await.correlation_id.as_deref(), Some(trace));
+        client.event().await;
+        let text = scrape.clone().send(&server).await.text();
+        let lines = text.lines();
+        let buckets = lines.filter(|line| line.starts_with("stoat_publish_to_socket_seconds_"));
+        let buckets: Vec<String> = buckets.map(str::to_owned).collect();
+        let has_one = buckets.iter().any(|line| line.contains(" # "));
+        has_one.then_some(buckets)
+    })
+    .await;
+
+    let (mut above, mut counted) = (0.0, 0.0);
+    for line in &lines {
+        let number = |text: &str| text.replace("+Inf", "inf").parse::<f64>().expect(line);
+        let Some(rest) = line.strip_prefix("stoat_publish_to_socket_seconds_bucket{le=\"") else {
+            continue;
+        };
+        let (bound, rest) = rest.split_once("\"} ").expect(line);
+        let (count, exemplar) = rest.split_once(" # ").unwrap_or((rest, ""));
+        if !exemplar.is_empty() {
+            let exemplar = exemplar.strip_prefix(&format!("{{trace_id=\"{trace}\"}} "));
+            let (seconds, at) = exemplar.expect(line).split_once(' ').expect(line);
+            let seconds = number(seconds);
+            assert!(above < seconds && seconds <= number(bound), "{line}");
+            assert!(number(count) > counted, "{line}");
+            assert!(number(at) > 1_700_000_000.0, "{line}");
+        }
+        (above, counted) = (number(bound), number(count));
+    }
 }

@@ -162,7 +162,12 @@ impl Rounds {
         // After the batch was read: who takes a place from now on has read the log since.
         row.mark(batch, marks);
         let offer = |line: &mut Line, tally: &mut Tally| line.offer(batch, position, hub, tally);
-        let settle = |tally: &mut Tally, now| batch.settle(tally, now);
+        let mut written = None;
+        let settle = |tally: &mut Tally, now| {
+            if batch.settle(tally, now) {
+                written = Some(now);
+            }
+        };
         let counters = &hub.registry.counters;
         let offered = row.visit(marks, counters, offer, settle).await;
         row.set_position(batch.to());
@@ -177,6 +182,7 @@ impl Rounds {
                 started: started.into_std(),
                 ended: (started + round).into_std(),
                 offered,
+                written,
             });
         }
         let fell_behind = hub.log.bounds().last > batch.to() && !batch.is_full();

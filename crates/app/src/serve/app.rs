@@ -91,7 +91,7 @@ impl App {
             health.set(engine.part(), Err("starting".to_owned()));
         }
         Ok(Self {
-            tracer: Tracer::start(settings, metrics.spans(), &hub),
+            tracer: Tracer::start(settings, metrics.spans(), metrics.deliveries(), &hub),
             metrics,
             health,
             engine,

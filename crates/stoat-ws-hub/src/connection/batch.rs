@@ -143,14 +143,15 @@ impl Batch {
     }
 
     /// Counts it as handed over at `now` to all who took the whole of it since the last time.
-    pub(crate) fn settle(&self, tally: &mut Tally, now: Instant) {
+    /// Says whether there was anyone.
+    pub(crate) fn settle(&self, tally: &mut Tally, now: Instant) -> bool {
         let whole = tally.taken_whole();
         if whole == 0 {
-            return;
+            return false;
         }
         let age = |entry: &LogEntry| now.saturating_duration_since(entry.accepted_at());
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
-            return;
+            return false;
         };
         let greatest = age(first);
         let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
@@ -158,6 +159,7 @@ impl Batch {
         let each = self.entries.iter().map(age);
         tally.delivered(whole, (greatest, age(last), sum), each);
         tally.wrote(self.from, self.to, whole, now);
+        true
     }
 
     /// When the first event was accepted by the log.

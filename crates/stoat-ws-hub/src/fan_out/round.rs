@@ -23,4 +23,8 @@ pub struct Round {
     pub ended: Instant,
     /// Connections that were looked at. One that takes no more is left to its own task.
     pub offered: usize,
+    /// When the last of the writes that took all of the events was done; nothing where there was
+    /// none. With it, each event was counted in
+    /// [`publish_to_socket`](crate::HubStats::publish_to_socket) at the age that it had then.
+    pub written: Option<Instant>,
 }

@@ -58,7 +58,7 @@ const IGNORED: Definition = (
     "Messages of clients that were no control message.",
     None,
 );
-const LATENCY: Definition = (
+pub(super) const LATENCY: Definition = (
     "stoat_publish_to_socket_seconds",
     "Time from the log's acceptance of an event until it was handed to the kernel.",
     None,

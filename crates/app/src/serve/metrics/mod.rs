@@ -5,7 +5,7 @@ mod hub;
 mod open;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
 use prometheus::{
@@ -20,7 +20,9 @@ use super::problem::{INTERNAL, Problem};
 use super::trace;
 use broker::BrokerCollector;
 use hub::HubCollector;
-use open::Exemplars;
+pub(super) use open::Exemplars;
+#[cfg(test)]
+pub(super) use open::to_open_metrics;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -48,7 +50,8 @@ pub(super) struct Metrics {
     published: IntCounterVec,
     requests: IntCounterVec,
     durations: HistogramVec,
-    exemplars: Exemplars,
+    of_requests: Exemplars,
+    of_deliveries: Arc<Exemplars>,
     spans: trace::Counters,
 }
 
@@ -110,12 +113,14 @@ impl Metrics {
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))?;
+        let of_deliveries = Exemplars::new(hub::LATENCY.0, hub.stats().publish_to_socket.bounds);
         Ok(Self {
             registry,
             published,
             requests,
             durations,
-            exemplars: Exemplars::new(DURATION, &DURATIONS),
+            of_requests: Exemplars::new(DURATION, &DURATIONS),
+            of_deliveries: Arc::new(of_deliveries),
             spans,
         })
     }
@@ -131,6 +136,11 @@ impl Metrics {
     /// What the export of spans counts.
     pub(super) fn spans(&self) -> trace::Counters {
         self.spans.clone()
+    }
+
+    /// The traces of events that were written to clients.
+    pub(super) fn deliveries(&self) -> Arc<Exemplars> {
+        Arc::clone(&self.of_deliveries)
     }
 
     /// Counts an event that the log accepted.
@@ -168,7 +178,7 @@ impl Metrics {
         trace: trace::TraceId,
     ) {
         let labels = [("method", method_label(method)), ("route", route)];
-        self.exemplars.put(&labels, took, trace);
+        self.of_requests.put(&labels, took, Instant::now(), trace);
     }
 
     /// Counts an answer to what never became a request.
@@ -183,7 +193,8 @@ impl Metrics {
     pub(super) fn to_answer(&self, headers: &HeaderMap) -> Outcome {
         match TextEncoder::new().encode_to_string(&self.registry.gather()) {
             Ok(plain) if open::is_accepted(headers) => {
-                let body = self.exemplars.to_open_metrics(&plain);
+                let exemplars = [&self.of_requests, &*self.of_deliveries];
+                let body = open::to_open_metrics(&plain, &exemplars);
                 Ok(text(StatusCode::OK, open::CONTENT_TYPE, body))
             }
             Ok(body) => Ok(text(StatusCode::OK, CONTENT_TYPE, body)),

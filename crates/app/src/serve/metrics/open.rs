@@ -1,8 +1,8 @@
-//! OpenMetrics: the same metrics, with the traces of some requests as exemplars.
+//! OpenMetrics: the same metrics, with the traces of some requests and events as exemplars.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -25,9 +25,9 @@ pub(super) fn is_accepted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The newest recorded request of each bucket of a histogram.
+/// The newest recorded value of each bucket of a histogram.
 #[derive(Debug)]
-pub(super) struct Exemplars {
+pub(in crate::serve) struct Exemplars {
     family: &'static str,
     bounds: &'static [f64],
     /// By the name and the labels of the bucket, as they stand in the text.
@@ -43,7 +43,7 @@ struct Exemplar {
 
 impl Exemplars {
     /// For a histogram with these upper bounds, to which `+Inf` comes.
-    pub(super) fn new(family: &'static str, bounds: &'static [f64]) -> Self {
+    pub(in crate::serve) fn new(family: &'static str, bounds: &'static [f64]) -> Self {
         Self {
             family,
             bounds,
@@ -51,48 +51,63 @@ impl Exemplars {
         }
     }
 
-    /// Keeps a value. As many are kept as there are buckets with these labels.
-    pub(super) fn put(&self, labels: &[(&str, &str)], took: Duration, trace: TraceId) {
+    /// Keeps a value that was there at `at`. As many are kept as there are buckets with these
+    /// labels.
+    pub(in crate::serve) fn put(
+        &self,
+        labels: &[(&str, &str)],
+        took: Duration,
+        at: Instant,
+        trace: TraceId,
+    ) {
         let seconds = took.as_secs_f64();
         let bound = self.bounds.iter().find(|bound| seconds <= **bound);
         let mut series = format!("{}_bucket{{", self.family);
         for (name, value) in labels {
             series += &format!("{name}=\"{value}\",");
         }
-        let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| format!("{bound:?}"));
+        let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| with_point(&bound.to_string()));
         series += &format!("le=\"{bound}\"}}");
         let exemplar = Exemplar {
             trace,
             seconds,
             at: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
+                .unwrap_or_default()
+                .saturating_sub(at.elapsed()),
         };
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.insert(series, exemplar);
     }
 
-    /// Turns the plain text into OpenMetrics.
-    pub(super) fn to_open_metrics(&self, plain: &str) -> String {
+    fn newest(&self) -> BTreeMap<String, Exemplar> {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = newest.clone();
-        let mut text = String::with_capacity(plain.len() + plain.len() / 8);
-        for line in plain.lines() {
-            let line = match line.strip_prefix("# ") {
-                Some(comment) => format!("# {}", of_family(comment)),
-                None => with_float_bound(line),
-            };
-            text += &line;
-            let series = line.rfind(' ').map_or("", |end| &line[..end]);
-            if let Some(exemplar) = newest.get(series) {
-                let Exemplar { trace, seconds, at } = exemplar;
-                let at = at.as_secs_f64();
-                text += &format!(" # {{trace_id=\"{trace}\"}} {seconds} {at:.3}");
-            }
-            text.push('\n');
-        }
-        text + "# EOF\n"
+        newest.clone()
     }
+}
+
+/// Turns the plain text into OpenMetrics.
+pub(in crate::serve) fn to_open_metrics(plain: &str, exemplars: &[&Exemplars]) -> String {
+    let newest: BTreeMap<_, _> = exemplars
+        .iter()
+        .flat_map(|of_one| of_one.newest())
+        .collect();
+    let mut text = String::with_capacity(plain.len() + plain.len() / 8);
+    for line in plain.lines() {
+        let line = match line.strip_prefix("# ") {
+            Some(comment) => format!("# {}", of_family(comment)),
+            None => with_float_bound(line),
+        };
+        text += &line;
+        let series = line.rfind(' ').map_or("", |end| &line[..end]);
+        if let Some(exemplar) = newest.get(series) {
+            let Exemplar { trace, seconds, at } = exemplar;
+            let at = at.as_secs_f64();
+            text += &format!(" # {{trace_id=\"{trace}\"}} {seconds} {at:.3}");
+        }
+        text.push('\n');
+    }
+    text + "# EOF\n"
 }
 
 /// A line such as `TYPE name_total counter` names the family, which is without `_total` here.
@@ -116,9 +131,13 @@ fn with_float_bound(line: &str) -> String {
     let Some((bound, tail)) = rest.split_once('"') else {
         return line.to_owned();
     };
-    let is_whole = bound.bytes().all(|byte| byte.is_ascii_digit());
+    format!("{head}le=\"{}\"{tail}", with_point(bound))
+}
+
+fn with_point(number: &str) -> String {
+    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit());
     let point = if is_whole { ".0" } else { "" };
-    format!("{head}le=\"{bound}{point}\"{tail}")
+    format!("{number}{point}")
 }
 
 #[cfg(test)]
@@ -156,6 +175,37 @@ mod tests {
         let open = "# HELP a All \\\"a\\\".\n# TYPE a counter\na_total 2\n\
                     # TYPE h histogram\nh_bucket{role=\"le\",le=\"1.0\"} 1\nh_bucket{le=\"0.5\"} 1\n\
                     h_bucket{le=\"+Inf\"} 1\n# EOF\n";
-        assert_eq!(Exemplars::new("h", &[]).to_open_metrics(plain), open);
+        assert_eq!(to_open_metrics(plain, &[]), open);
+    }
+
+    #[test]
+    fn each_bucket_has_its_newest_value() {
+        let exemplars = Exemplars::new("h", &[0.000_05, 1.0]);
+        let (first, last) = (TraceId([1; 16]), TraceId([0xab; 16]));
+        let now = Instant::now();
+        for (nanos, trace) in [
+            (20_000, first),
+            (50_000, last),
+            (50_001, last),
+            (1_000_000_001, first),
+        ] {
+            exemplars.put(&[], Duration::from_nanos(nanos), now, trace);
+        }
+        exemplars.put(&[("a", "b")], Duration::from_secs(1), now, first);
+        let plain = "h_bucket{le=\"0.00005\"} 2\nh_bucket{le=\"1\"} 3\n\
+                     h_bucket{le=\"+Inf\"} 4\nh_bucket{a=\"b\",le=\"1\"} 1\n\
+                     g_bucket{le=\"1\"} 9\n";
+        let open = to_open_metrics(plain, &[&Exemplars::new("g", &[1.0]), &exemplars]);
+        let (first, last) = ("01".repeat(16), "ab".repeat(16));
+        for (line, start) in open.lines().zip([
+            format!("h_bucket{{le=\"0.00005\"}} 2 # {{trace_id=\"{last}\"}} 0.00005 1"),
+            format!("h_bucket{{le=\"1.0\"}} 3 # {{trace_id=\"{last}\"}} 0.000050001 1"),
+            format!("h_bucket{{le=\"+Inf\"}} 4 # {{trace_id=\"{first}\"}} 1.000000001 1"),
+            format!("h_bucket{{a=\"b\",le=\"1.0\"}} 1 # {{trace_id=\"{first}\"}} 1 1"),
+            "g_bucket{le=\"1.0\"} 9".to_owned(),
+        ]) {
+            assert!(line.starts_with(&start), "{line} is not {start}");
+        }
+        assert!(open.contains("\ng_bucket{le=\"1.0\"} 9\n"), "{open}");
     }
 }

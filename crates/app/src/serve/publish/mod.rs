@@ -119,7 +119,7 @@ async fn append(app: &App, batch: Batch, publish: &mut Span) -> Result<Appended,
     let mut span = publish.part("append");
     let appended = app.hub.broadcast(batch).await;
     match &appended {
-        Ok(appended) => publish.published(appended, fan_out),
+        Ok(appended) => publish.published(appended, &**app.hub.log(), fan_out),
         Err(error) => span.fail(error),
     }
     appended

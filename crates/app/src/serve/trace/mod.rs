@@ -27,11 +27,11 @@ use uuid::Uuid;
 pub(super) use export::Counters;
 use export::Exporter;
 pub(super) use fan_out::Watch;
-use fan_out::{FanOut, Seen};
+use fan_out::{FanOut, Published, Seen};
 use span::{Ended, Kind, Place};
 pub(super) use span::{Span, TraceId};
 
-use super::metrics::method_label;
+use super::metrics::{Exemplars, method_label};
 use crate::cli::ServerUrl;
 use crate::settings::Settings;
 
@@ -61,20 +61,23 @@ impl fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// Starts the export, within a runtime; nothing where the settings name no receiver.
+    /// Starts the export, within a runtime; nothing where the settings name no receiver. Keeps
+    /// with `deliveries` how old recorded events were when they were written.
     pub(super) fn start(
         settings: &Settings,
         counters: Counters,
+        deliveries: Arc<Exemplars>,
         hub: &ConnectionManager,
     ) -> Option<Self> {
         let url = settings.otlp_endpoint.clone()?;
-        let tracer = Self::over(url, settings.otlp_sample_ratio, counters);
+        let fan_out = FanOut::new(deliveries);
+        let tracer = Self::over(url, settings.otlp_sample_ratio, counters, fan_out);
         let observer = tracer.clone();
         hub.observe_rounds(move |round| observer.observe(&Seen::from(round)));
         Some(tracer)
     }
 
-    fn over(url: ServerUrl, ratio: f64, counters: Counters) -> Self {
+    fn over(url: ServerUrl, ratio: f64, counters: Counters, fan_out: FanOut) -> Self {
         let (queue, ended) = mpsc::channel(QUEUE);
         let (stop, stopping) = watch::channel(false);
         let exporter = Exporter::new(url, ended, stopping, counters.clone());
@@ -82,7 +85,7 @@ impl Tracer {
             queue,
             counters,
             ratio,
-            fan_out: FanOut::default(),
+            fan_out,
             stop,
             exporter: Mutex::new(Some(stoat_correlation::spawn(exporter.run()))),
         }))

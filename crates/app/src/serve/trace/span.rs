@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Instant;
 
 use http::{Extensions, StatusCode};
-use stoat_events::{Appended, CorrelationId};
+use stoat_events::{Appended, CorrelationId, EventLog, ReadLimit};
 use uuid::Uuid;
 
-use super::{Tracer, Watch};
+use super::{Published, Tracer, Watch};
 
 /// The most correlation IDs that the span of a batch names.
 const MOST_IDS: usize = 64;
@@ -44,7 +44,7 @@ impl Place {
 
 /// Shown as 32 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::serve) struct TraceId([u8; 16]);
+pub(in crate::serve) struct TraceId(pub(in crate::serve) [u8; 16]);
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,8 +222,13 @@ impl Span {
         Some(Watch::new(&self.place()?.tracer))
     }
 
-    /// Says what was published, and follows it through the fan-out.
-    pub(in crate::serve) fn published(&mut self, appended: &Appended, watch: Option<Watch>) {
+    /// Says what was published to this log, and follows it through the fan-out.
+    pub(in crate::serve) fn published(
+        &mut self,
+        appended: &Appended,
+        log: &dyn EventLog,
+        watch: Option<Watch>,
+    ) {
         let Some(open) = &self.0 else { return };
         let place = open.place.clone();
         let receipts = &appended.receipts;
@@ -238,7 +243,13 @@ impl Span {
         if appended.replayed {
             self.set("stoat.replayed", Value::Flag(true));
         } else if let Some(watch) = watch {
-            let done = watch.follow(place.clone(), last.event_id.sequence(), Instant::now());
+            let last = last.event_id.sequence();
+            let done = watch.follow(Published {
+                parent: place.clone(),
+                last,
+                accepted: accepted(log, last),
+                appended: Instant::now(),
+            });
             if let Some(done) = done {
                 place.tracer.ended(done);
             }
@@ -254,6 +265,19 @@ impl Drop for Span {
             place.tracer.ended(span);
         }
     }
+}
+
+/// When the log accepted an event; nothing where it is no longer in memory.
+fn accepted(log: &dyn EventLog, sequence: u64) -> Option<Instant> {
+    let limit = ReadLimit {
+        events: 1,
+        bytes: 1,
+    };
+    let mut entries = Vec::new();
+    // Whatever the answer, what is there is what counts.
+    let _ = log.read(sequence.saturating_sub(1), limit, &mut entries);
+    let entry = entries.pop()?;
+    (entry.sequence() == sequence).then(|| entry.accepted_at())
 }
 
 /// The ID that all events have, or a list of those that there are.

@@ -7,9 +7,17 @@ use prometheus::IntCounter;
 use super::fan_out::Seen;
 use super::span::Value;
 use super::*;
+use crate::serve::metrics::to_open_metrics;
 
 /// A tracer whose spans come out of the queue.
 fn tracer() -> (Tracer, mpsc::Receiver<Ended>) {
+    let (tracer, ended, _) = tracer_with_exemplars();
+    (tracer, ended)
+}
+
+/// The same, with what it keeps of ages above and below 30 ms.
+fn tracer_with_exemplars() -> (Tracer, mpsc::Receiver<Ended>, Arc<Exemplars>) {
+    let exemplars = Arc::new(Exemplars::new("h", &[0.03]));
     let counter = |name| IntCounter::new(name, "of a test").unwrap();
     let (queue, ended) = mpsc::channel(QUEUE);
     let tracer = Tracer(Arc::new(Shared {
@@ -21,11 +29,21 @@ fn tracer() -> (Tracer, mpsc::Receiver<Ended>) {
             unavailable: counter("unavailable"),
         },
         ratio: 1.0,
-        fan_out: FanOut::default(),
+        fan_out: FanOut::new(Arc::clone(&exemplars)),
         stop: watch::channel(false).0,
         exporter: Mutex::default(),
     }));
-    (tracer, ended)
+    (tracer, ended, exemplars)
+}
+
+/// The publish of events up to 5, which the log accepted at the beginning.
+fn published(tracer: &Tracer, accepted: Option<Instant>, appended: Instant) -> Published {
+    Published {
+        parent: Place::new(tracer.clone(), [1; 16]),
+        last: 5,
+        accepted,
+        appended,
+    }
 }
 
 #[test]
@@ -73,6 +91,7 @@ fn rounds(start: Instant) -> [Seen; 4] {
         started: at(started),
         ended: at(ended),
         offered,
+        written: Some(at(ended - 1)),
     };
     [
         round((0, 3), (10, 12), 100),
@@ -88,13 +107,12 @@ fn a_publish_has_one_span_whenever_it_is_acknowledged() {
     let rounds = rounds(start);
     for before in 0..=rounds.len() {
         let (tracer, mut ended) = tracer();
-        let parent = Place::new(tracer.clone(), [1; 16]);
         let watch = Watch::new(&tracer);
         for round in &rounds[..before] {
             tracer.observe(round);
         }
         let appended = start + Duration::from_millis(40);
-        if let Some(done) = watch.follow(parent, 5, appended) {
+        if let Some(done) = watch.follow(published(&tracer, None, appended)) {
             tracer.ended(done);
         }
         for round in &rounds[before..] {
@@ -111,12 +129,47 @@ fn a_publish_has_one_span_whenever_it_is_acknowledged() {
 }
 
 #[test]
+fn the_age_of_a_traced_event_is_kept_for_each_round_that_wrote_it() {
+    let start = Instant::now();
+    let plain = "h_bucket{le=\"0.03\"} 1\nh_bucket{le=\"+Inf\"} 2\n";
+    let trace = "01".repeat(16);
+    // Of two rounds that have the event, one ends before it is 30 ms old.
+    let (below, above) = (
+        format!("h_bucket{{le=\"0.03\"}} 1 # {{trace_id=\"{trace}\"}} 0.029 "),
+        format!("h_bucket{{le=\"+Inf\"}} 2 # {{trace_id=\"{trace}\"}} 0.044 "),
+    );
+    let shown = |before: usize, accepted, rounds: &[Seen]| {
+        let (tracer, _ended, exemplars) = tracer_with_exemplars();
+        let watch = Watch::new(&tracer);
+        rounds[..before]
+            .iter()
+            .for_each(|seen| tracer.observe(seen));
+        let _ = watch.follow(published(&tracer, accepted, start));
+        rounds[before..]
+            .iter()
+            .for_each(|seen| tracer.observe(seen));
+        to_open_metrics(plain, &[&exemplars])
+    };
+    let mut rounds = rounds(start);
+    for before in 0..=rounds.len() {
+        let text = shown(before, Some(start), &rounds);
+        assert!(text.contains(&below) && text.contains(&above), "{text}");
+        let text = shown(before, None, &rounds);
+        assert!(!text.contains(" # "), "{text}");
+    }
+    rounds[2].written = None;
+    let text = shown(0, Some(start), &rounds);
+    assert!(text.contains(&below) && !text.contains("0.044"), "{text}");
+}
+
+#[test]
 fn what_no_round_brings_is_not_followed_for_ever() {
     let (tracer, mut ended) = tracer();
     let start = Instant::now();
     for last in 1..2000 {
-        let parent = Place::new(tracer.clone(), [1; 16]);
-        let done = Watch::new(&tracer).follow(parent, last, start);
+        let mut publish = published(&tracer, None, start);
+        publish.last = last;
+        let done = Watch::new(&tracer).follow(publish);
         assert!(done.is_none());
     }
     assert_eq!(tracer.0.fan_out.watches.load(SeqCst), fan_out::MOST);
