@@ -98,10 +98,14 @@ fn run(command: impl Future<Output = Result<(), ClientError>>) -> Result<(), Cli
 
 /// Why the server cannot be reached, and what to do.
 fn unreachable(url: &ServerUrl, error: &RequestError) -> ClientError {
-    ClientError::new(format!(
-        "cannot reach the server at {url}: {error}; start one with `stoat serve`, or name its address \
-         on the command line or in STOAT_URL"
-    ))
+    let hint = match error {
+        // There is one, but TLS with it fails.
+        RequestError::Connect(error) if error.kind() == io::ErrorKind::InvalidData => "",
+        _ => {
+            "; start one with `stoat serve`, or name its address on the command line or in STOAT_URL"
+        }
+    };
+    ClientError::new(format!("cannot reach the server at {url}: {error}{hint}"))
 }
 
 fn random() -> u64 {
