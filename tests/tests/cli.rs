@@ -1,7 +1,7 @@
 //! The command line: usage, exit codes, `publish` and `tail`.
 #![allow(clippy::expect_used, reason = "a test")]
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stoat_tests::{Event, Proxy, Running, Server, run, run_with};
 
 #[tokio::test]
@@ -59,6 +59,26 @@ async fn an_address_in_use_ends_with_1() {
 
     assert_eq!(output.code, Some(1), "{output:?}");
     assert_eq!(output.stdout, "");
+    assert!(output.stderr.contains(&address), "{output:?}");
+}
+
+#[tokio::test]
+async fn the_reason_of_an_end_is_json_where_the_log_lines_are() {
+    let server = Server::start(&[]);
+    let address = server.address().to_string();
+
+    let output = run(&["--listen", &address, "--log-format", "json"]).await;
+
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let lines = output.stderr.lines().map(serde_json::from_str);
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("lines of JSON");
+    let last = lines.last().expect("a line");
+    assert_eq!(last["level"], "ERROR");
+    let message = last["message"].as_str().expect("a text");
+    assert!(message.contains(&address), "{message}");
+
+    let quiet = ["--listen", &address, "--log-format=json", "--log-level=off"];
+    let output = run(&quiet).await;
     assert!(output.stderr.contains(&address), "{output:?}");
 }
 

@@ -241,6 +241,8 @@ async fn every_answer_is_as_openapi_says() {
     ] {
         ask("GET", route, Request::get(route), 200).await;
     }
+    let open_metrics = Request::get("/metrics").header("Accept", "application/openmetrics-text");
+    ask("GET", "/metrics", open_metrics, 200).await;
     ask("GET", "/ws", Request::get("/ws"), 426).await;
     let route = "/api/v1/events/{id}/delivery";
     let delivery = |id: &str| Request::get(&format!("/api/v1/events/{id}/delivery"));

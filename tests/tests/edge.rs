@@ -112,6 +112,28 @@ async fn what_is_no_request_gets_a_problem_document() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let server = Server::start(&[]);
+    let cases = [
+        ("GET /health/live HTTP/1.1\r\nHost: a\r\n", 200),
+        ("GET /health/live HTTP/1.1\r\nHost:\r\n", 200),
+        ("GET /health/live HTTP/1.0\r\n", 200),
+        ("GET /health/live HTTP/1.1\r\n", 400),
+        ("GET /health/live HTTP/1.1\r\nHost: a\r\nHost: a\r\n", 400),
+        ("GET /health/live HTTP/1.0\r\nHost: a\r\nHost: b\r\n", 400),
+        ("GET http://a/metrics HTTP/1.1\r\n", 400),
+    ];
+    for (head, status) in cases {
+        let head = format!("{head}\r\n");
+        let response = sent(&server, head.as_bytes()).await.response(false).await;
+        assert_eq!(response.status, status, "{head}");
+        if status == 400 {
+            response.problem(400);
+        }
+    }
+}
+
+#[tokio::test]
 async fn garbage_behind_a_request_does_not_cost_its_answer() {
     let server = Server::start(&[]);
     let live = "GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -192,5 +192,13 @@ async fn the_commands_speak_tls_to_a_server_that_is_vouched_for() {
     let stranger = [("SSL_CERT_FILE", stranger.to_str().expect("a path"))];
     let refused = run_with(&tail, &stranger, "").await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("certificate"), "{refused:?}");
+    assert!(refused.stderr.contains("SSL_CERT_FILE"), "{refused:?}");
+    assert!(!refused.stderr.contains("stoat serve"), "{refused:?}");
+
+    let plain = Server::start(&[]);
+    let url = format!("https://{}", plain.address());
+    let refused = run_with(&["tail", &url], &trusting, "").await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let why = "it does not speak TLS";
+    assert!(refused.stderr.contains(why), "{refused:?}");
 }

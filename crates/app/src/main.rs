@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use stoat_app::cli::{self, BAD_USAGE, Command, Stop};
 use stoat_app::client::{self, ClientError};
 use stoat_app::logging;
-use stoat_app::settings::{Flags, Loaded, Settings, process_environment, read_file};
+use stoat_app::settings::{Flags, Loaded, LogFormat, Settings, process_environment, read_file};
 
 /// Gives the memory of a peak back; the system's allocator keeps it.
 #[cfg(target_os = "linux")]
@@ -63,10 +63,18 @@ fn serve(flags: &Flags, environment: Vec<(String, String)>) -> ExitCode {
     if let Err(error) = logging::init(settings.log_format, &settings.log_level) {
         return fail(&error.to_string());
     }
-    match stoat_app::serve::run(&settings, &warnings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is_usage() => refuse(&error.to_string()),
-        Err(error) => fail(&error.to_string()),
+    let Err(error) = stoat_app::serve::run(&settings, &warnings) else {
+        return ExitCode::SUCCESS;
+    };
+    // What reads the log lines as JSON is to learn the reason, too.
+    if settings.log_format == LogFormat::Json && tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{error}");
+    } else {
+        complain(&error.to_string());
+    }
+    match error.is_usage() {
+        true => ExitCode::from(BAD_USAGE),
+        false => ExitCode::FAILURE,
     }
 }
 

@@ -38,8 +38,8 @@ impl Subscription {
     /// are left to others.
     ///
     /// # Errors
-    /// [`InvalidSubscription`] names the parameter that is given twice, is no
-    /// list of names, or no known format.
+    /// [`InvalidSubscription`] names the parameter or header that is given twice, is
+    /// no list of names, or no known format.
     pub fn from_request(uri: &Uri, headers: &HeaderMap) -> Result<Self, InvalidSubscription> {
         let mut last_event_id: Option<Cow<'_, str>> = None;
         let mut types: Option<Cow<'_, str>> = None;
@@ -57,9 +57,12 @@ impl Subscription {
                 return Err(InvalidSubscription(Cause::Twice(field)));
             }
         }
-        if let Some(value) = headers.get(LAST_EVENT_ID)
-            && !value.is_empty()
-        {
+        let given = headers.get_all(LAST_EVENT_ID).iter();
+        let mut given = given.filter(|value| !value.is_empty());
+        if let Some(value) = given.next() {
+            if given.next().is_some() {
+                return Err(InvalidSubscription(Cause::Twice(LAST_EVENT_ID)));
+            }
             // Whatever it is, it is an ID that this log does not know.
             last_event_id = Some(String::from_utf8_lossy(value.as_bytes()));
         }
@@ -75,7 +78,7 @@ impl Subscription {
     }
 }
 
-/// A query parameter was given twice, is no list of names, or no known format.
+/// A query parameter or header was given twice, is no list of names, or no known format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSubscription(Cause);
 
@@ -87,7 +90,7 @@ enum Cause {
 }
 
 impl InvalidSubscription {
-    /// The parameter at fault.
+    /// The parameter or header at fault.
     pub fn field(&self) -> &'static str {
         match &self.0 {
             Cause::Twice(field) => field,
@@ -106,7 +109,7 @@ impl From<InvalidFilter> for InvalidSubscription {
 impl fmt::Display for InvalidSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Twice(field) => write!(f, "the parameter `{field}` is given twice"),
+            Cause::Twice(field) => write!(f, "`{field}` is given twice"),
             Cause::Filter(filter) => filter.fmt(f),
             Cause::Format(format) => format.fmt(f),
         }
@@ -146,6 +149,21 @@ mod tests {
             Resume::After("a-1".into())
         );
         assert_eq!(resume("/ws", Some("earliest")), Resume::Earliest);
+    }
+
+    #[test]
+    fn two_headers_are_no_position() {
+        let subscription = |values: &[&'static str]| {
+            let values = values.iter().map(|value| {
+                let name = http::HeaderName::from_static(LAST_EVENT_ID);
+                (name, HeaderValue::from_static(value))
+            });
+            Subscription::from_request(&"/ws".parse().unwrap(), &values.collect())
+        };
+        let twice = subscription(&["a-1", "a-2"]).unwrap_err();
+        assert_eq!(twice.field(), "last-event-id");
+        let resume = subscription(&["", "a-2"]).unwrap().resume;
+        assert_eq!(resume, Resume::After("a-2".into()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http_body_util::Full;
+use serde_json::value::RawValue;
 use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
@@ -32,8 +33,14 @@ where
         let problem = answer.problem();
         return Err(ClientError::new(format!("no delivery report: {problem}")));
     }
+    let report: &RawValue = serde_json::from_slice(&answer.body).map_err(|_| {
+        let (url, status) = (&delivery.url, answer.status);
+        ClientError::new(format!(
+            "{url} answered {status} without a report: is it a stoat server?"
+        ))
+    })?;
     let mut lines = Lines::new(out);
-    lines.add(&String::from_utf8_lossy(&answer.body));
+    lines.add(report.get());
     lines.flush().await.map(|_| ())
 }
 

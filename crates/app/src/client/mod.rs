@@ -46,6 +46,7 @@ pub fn tail(tail: &Tail) -> Result<(), ClientError> {
             // Asked to stop, it stops, whatever else there is to do.
             biased;
             () = stop => Ok(()),
+            () = reader_gone() => Ok(()),
             result = tail::run(tail, tokio::io::stdout(), colour, random) => result,
         }
     })
@@ -98,10 +99,14 @@ fn run(command: impl Future<Output = Result<(), ClientError>>) -> Result<(), Cli
 
 /// Why the server cannot be reached, and what to do.
 fn unreachable(url: &ServerUrl, error: &RequestError) -> ClientError {
-    ClientError::new(format!(
-        "cannot reach the server at {url}: {error}; start one with `stoat serve`, or name its address \
-         on the command line or in STOAT_URL"
-    ))
+    let hint = match error {
+        // There is one, but TLS with it fails.
+        RequestError::Connect(error) if error.kind() == io::ErrorKind::InvalidData => "",
+        _ => {
+            "; start one with `stoat serve`, or name its address on the command line or in STOAT_URL"
+        }
+    };
+    ClientError::new(format!("cannot reach the server at {url}: {error}{hint}"))
 }
 
 fn random() -> u64 {
@@ -132,6 +137,31 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             std::future::pending::<()>().await;
         }
     })
+}
+
+/// Ends when nobody reads standard output any more. Without an event there is no write that fails,
+/// and a shell waits for all of a pipeline.
+#[cfg(target_os = "linux")]
+async fn reader_gone() {
+    use std::os::fd::AsFd;
+
+    use tokio::io::Interest;
+    use tokio::net::unix::pipe::Sender;
+
+    // A file cannot be waited for, and has no reader.
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    if let Ok(stdout) = stdout.and_then(Sender::from_owned_fd_unchecked)
+        && stdout.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Elsewhere the next event shows it.
+#[cfg(not(target_os = "linux"))]
+async fn reader_gone() {
+    std::future::pending().await
 }
 
 /// Whether standard input is a file, which never pauses.

@@ -23,6 +23,23 @@ pub(super) async fn connect(host: &str, stream: TcpStream) -> io::Result<TlsStre
     TlsConnector::from(Arc::clone(config))
         .connect(name, stream)
         .await
+        .map_err(explained)
+}
+
+/// Says what can be done about it, where that is known.
+fn explained(error: io::Error) -> io::Error {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let text = match cause {
+        Some(rustls::Error::InvalidCertificate(why)) => format!(
+            "its certificate is not accepted ({why}); SSL_CERT_FILE can name a file with the certificate of \
+             the authority that signed it"
+        ),
+        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS".to_owned(),
+        _ => return error,
+    };
+    io::Error::new(error.kind(), text)
 }
 
 fn config() -> Result<Arc<ClientConfig>, String> {

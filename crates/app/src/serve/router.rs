@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HeaderName, HeaderValue, UPGRADE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, UPGRADE,
+};
 use http::{HeaderMap, Method, Request, StatusCode, Version, request};
 use hyper::body::Incoming;
 use stoat_events::EventId;
@@ -223,6 +225,10 @@ async fn serve(
     body: &mut RequestBody,
     client: SocketAddr,
 ) -> Outcome {
+    // The hub judges and counts those that are for it.
+    if !matches!(route, Route::WebSocket | Route::Sse) {
+        check_host(&head)?;
+    }
     let access = match route.needs(&head.method) {
         Some(right) => app.auth.admit(&head, right),
         None => Ok(Access::open()),
@@ -267,6 +273,19 @@ async fn serve(
             format!("allowed here: {}", route.allowed()),
         )
         .header(ALLOW, HeaderValue::from_static(route.allowed()))),
+    }
+}
+
+/// With two `Host` headers others may take the request for another host than we do (RFC 9112
+/// section 3.2). HTTP/1.0 knows none.
+fn check_host(head: &request::Parts) -> Result<(), Problem> {
+    match head.headers.get_all(HOST).iter().count() {
+        1 => Ok(()),
+        0 if head.version != Version::HTTP_11 => Ok(()),
+        _ => Err(Problem::new(
+            Kind::plain(StatusCode::BAD_REQUEST),
+            "exactly one `Host` is needed",
+        )),
     }
 }
 

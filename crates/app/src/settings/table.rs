@@ -179,11 +179,11 @@ settings! {
         "Events per second that a token, or an address without one, may publish; over it: 429; 0: no bound";
     tokens: Vec<Token> = Tokens, default "", secret,
         "Tokens, as tables {name, token, rights, topics}; in JSON here, but better in the file, since flags are seen by others";
-    jwt: Option<Jwt> = Jwts, default "", open,
+    jwt: Option<Jwt> = Jwts, default "", secret,
         "JSON Web Tokens, as a table {algorithm, secret_file|public_key_file|jwks_file, issuer, audience}; in JSON here";
     allow_anonymous: bool = Switch, default "false", open,
         "Listen on an address that others can reach although no token is configured";
-    otlp_endpoint: Option<ServerUrl> = Endpoint, default "", open,
+    otlp_endpoint: Option<ServerUrl> = Endpoint, default "", secret,
         "Receiver of spans over OTLP/HTTP (http://127.0.0.1:4318); without one no spans are recorded";
     otlp_sample_ratio: f64 = Ratio, default "1", open,
         "Share of requests without a traceparent whose spans are recorded, from 0 to 1";

@@ -274,3 +274,13 @@ async fn an_empty_input_needs_no_server() {
         "{ended:?}"
     );
 }
+
+#[tokio::test]
+async fn what_is_no_delivery_report_is_not_printed() {
+    let (url, _requests) = serve([Answer(200, "<html>", None)]).await;
+    let ended = Stoat::start(&["delivery", "0000000000000000-1", "--url", &url]);
+    let ended = ended.end().await;
+    ended.assert_code(1);
+    assert!(ended.stdout.is_empty(), "{ended:?}");
+    assert!(ended.stderr.contains("is it a stoat server?"), "{ended:?}");
+}

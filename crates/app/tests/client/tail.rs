@@ -259,6 +259,20 @@ async fn a_reader_that_goes_away_ends_it_silently() {
     assert_eq!(ended.stderr, "");
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_it_without_another_event() {
+    let (listener, url) = listen().await;
+    let mut stoat = Stoat::start(&["tail", &url]);
+    let (mut socket, _) = accept(&listener, None).await;
+    send(&mut socket, &event("a", "e-1")).await;
+    assert!(stoat.line().await.is_some());
+    drop(stoat.stdout.take());
+    let ended = stoat.end().await;
+    ended.assert_code(0);
+    assert_eq!(ended.stderr, "");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn signals_end_it_with_0() {

@@ -101,15 +101,7 @@ pub(super) fn operation(
                 )
             }
         }
-        Route::Metrics => Operation::new(
-            "Metrics",
-            answer(
-                200,
-                "Prometheus text format",
-                "text/plain",
-                json!({ "type": "string" }),
-            ),
-        ),
+        Route::Metrics => metrics(),
         Route::Described(wanted) => Operation::new(
             wanted.about(),
             answer(
@@ -120,6 +112,15 @@ pub(super) fn operation(
             ),
         ),
     }
+}
+
+fn metrics() -> Operation {
+    let text = json!({ "schema": { "type": "string" } });
+    let answer = json!({
+        "description": "Prometheus text format, or OpenMetrics where `Accept` names it",
+        "content": { "text/plain": text, "application/openmetrics-text": text },
+    });
+    Operation::new("Metrics", (200, answer))
 }
 
 /// What says where a reader begins, and what it wants to see.

@@ -25,8 +25,6 @@ fn a_bad_value_names_key_source_and_value() {
         ("max_connections_per_ip", "99999999999"),
         ("allowed_origins", "https://ok.example,https://*.example"),
         ("allow_anonymous", "yes please"),
-        ("otlp_endpoint", "127.0.0.1:4318"),
-        ("otlp_endpoint", "http://127.0.0.1:4318/v1/traces"),
         ("otlp_sample_ratio", "1.01"),
         ("otlp_sample_ratio", "NaN"),
         ("log_format", "xml"),
@@ -259,4 +257,17 @@ fn what_hardly_goes_together_is_a_warning_that_names_both_sides() {
     let both = &[("STOAT_MAX_BODY", "1KiB"), ("STOAT_WS_PONG_TIMEOUT", "1s")];
     assert_eq!(load(Flags::new(), both, None).unwrap().warnings.len(), 2);
     assert!(load_file("max_event = '1MiB'").unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_password_in_the_address_of_the_receiver_is_not_quoted() {
+    for (endpoint, why) in [
+        ("127.0.0.1:4318", "an address such as"),
+        ("http://127.0.0.1:4318/v1/traces", "without /v1/traces"),
+        ("http://me:hunter2@a:4318", "no user name"),
+    ] {
+        let text = message(load_file(&format!("otlp_endpoint = '{endpoint}'")));
+        assert!(text.starts_with("bad value for otlp_endpoint ("), "{text}");
+        assert!(text.contains(why) && !text.contains("hunter2"), "{text}");
+    }
 }
