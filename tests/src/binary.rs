@@ -32,9 +32,17 @@ pub fn library_service() -> &'static Path {
 
 /// The workspace's root folder.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the package is a member of a workspace")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        // Cargo sets it at run time too; the one known at compile time may name another checkout
+        // that the target folder was copied from.
+        let own = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = own
+            .parent()
+            .expect("the package is a member of a workspace");
+        root.to_path_buf()
+    })
 }
 
 fn find(variable: &str, name: &str, what: &[&str]) -> PathBuf {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::foreign;
 use crate::wait::{eventually, within};
 
 /// Debian's.
@@ -33,7 +34,7 @@ pub struct Browser {
 impl Browser {
     /// Starts it.
     pub async fn start() -> Self {
-        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+        let clients = foreign::clients();
         for needed in [
             Path::new(PROGRAM),
             &clients.join("node_modules/playwright-core"),

@@ -172,5 +172,5 @@ impl Foreign {
 
 /// The folder of the programs on Node and Python.
 pub fn clients() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+    binary::workspace().join("tests/clients")
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::binary;
+use crate::foreign;
 use crate::server::Server;
 use crate::wait::within;
 
@@ -39,7 +40,7 @@ impl Http2 {
             "{} is missing: run `cargo xtask setup`",
             python.display()
         );
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/http2.py");
+        let script = foreign::clients().join("http2.py");
         let address = server.address();
         let mut child = Command::new(python)
             .arg(script)

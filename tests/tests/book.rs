@@ -54,6 +54,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("docs/deployment.md", "needs systemd"),
     ("docs/deployment.md", "needs Docker"),
+    ("docs/deployment.md", "needs Docker"),
     ("docs/deployment.md", "needs a cluster"),
     ("docs/howto/correlation.md", "it is a file of clippy"),
     ("docs/tutorial/first-events.md", "clones and compiles"),

@@ -96,6 +96,18 @@ async fn clustered() -> (Nats, Server) {
     (nats, server)
 }
 
+#[test]
+fn each_alert_has_something_to_do() {
+    let text = read("../monitoring.md");
+    let alerts = read("stoat-alerts.yaml");
+    let names = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let named = |name: &&str| text.contains(&format!("`{name}`"));
+    let missing: Vec<&str> = names.filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[tokio::test]
 async fn what_the_dashboard_and_the_alerts_name_is_there() {
     let (_nats, server) = clustered().await;

@@ -4,6 +4,11 @@
 use crate::{Result, process};
 
 pub(crate) fn run(args: &[&str]) -> Result {
+    if args.contains(&"--help") {
+        // Nothing is measured, so a release build of everything is not needed, which takes minutes.
+        let help = ["run", "--quiet", "--package", "stoat-bench", "--bin"];
+        return process::cargo([help.as_slice(), &["stoat-bench", "--", "--help"]].concat()).run();
+    }
     // Apart, so that no feature that only the others turn on is in what is measured.
     process::cargo(["build", "--release", "--package", "stoat"]).run()?;
     let bench = [

@@ -24,7 +24,7 @@ pub(crate) fn has_nextest() -> bool {
     process::cargo(["nextest", "--version"]).works()
 }
 
-/// Node, npm, curl, Chromium, a NATS server and a Python that can make virtual environments, from
+/// Node, npm, curl, OpenSSL, Chromium, a NATS server and a Python that can make virtual environments, from
 /// Debian where missing.
 fn system_packages() -> Result {
     let mut missing = Vec::new();
@@ -40,6 +40,9 @@ fn system_packages() -> Result {
     if !process::program("curl", ["--version"]).works() {
         missing.push("curl");
     }
+    if !process::program("openssl", ["version"]).works() {
+        missing.push("openssl");
+    }
     // Other browsers of that name do not do: Ubuntu's is a stub for a snap.
     if !process::program(CHROMIUM, ["--version"]).works() {
         missing.push("chromium");
@@ -54,8 +57,8 @@ fn system_packages() -> Result {
     }
     let list = missing.join(" ");
     let advice = format!(
-        "the tests need Node with npm, Python 3.10 or newer with venv, curl, nats-server and {CHROMIUM}; \
-         on Debian: apt-get install {list}"
+        "the tests need Node with npm, Python 3.10 or newer with venv, curl, openssl, nats-server \
+         and {CHROMIUM}; on Debian: apt-get install {list}"
     );
     if !process::program("apt-get", ["--version"]).works() {
         return Err(advice.into());

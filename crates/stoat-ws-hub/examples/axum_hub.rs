@@ -1,4 +1,7 @@
 //! The hub in an axum router: `cargo run -p stoat-ws-hub --example axum_hub`.
+//!
+//! Then connect to `ws://127.0.0.1:8765/ws`, such as with `stoat tail`, and in another terminal
+//! `curl -d '{"name":"apollo"}' -H 'Content-Type: application/json' http://127.0.0.1:8765/projects`.
 
 use std::net::SocketAddr;
 

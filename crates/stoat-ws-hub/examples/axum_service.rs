@@ -1,4 +1,6 @@
 //! The least that a service needs: `cargo run -p stoat-ws-hub --features tower --example axum_service`.
+//!
+//! Who connects to `ws://127.0.0.1:8765/ws` gets a heartbeat each 30 s, since nothing is published.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,6 @@
 //! The hub in plain hyper: `cargo run -p stoat-ws-hub --example hyper_hub`.
+//!
+//! Who connects to `ws://127.0.0.1:8765/ws`, such as `stoat tail`, gets an event each second.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -33,8 +33,8 @@ fn explained(error: io::Error) -> io::Error {
         .and_then(|cause| cause.downcast_ref::<rustls::Error>());
     let text = match cause {
         Some(rustls::Error::InvalidCertificate(why)) => format!(
-            "its certificate is not accepted ({why}); SSL_CERT_FILE can name a file with the certificate of \
-             the authority that signed it"
+            "its certificate is not accepted ({why}): it must be good for this host, and its authority \
+             one of this machine or in the file that SSL_CERT_FILE names"
         ),
         Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS".to_owned(),
         _ => return error,

@@ -16,7 +16,7 @@ warning. `stoat check-config` prints what is in force and where it comes from, w
 values are named. Durations are seconds or `500ms`, `30s`, `10m`; sizes are bytes or `64KiB`, `1MiB`.
 
 Besides these, `STOAT_CONFIG` names the file, and `STOAT_URL` and `STOAT_TOKEN` are for the clients
-(`stoat tail`, `publish` and `bench`).
+(`stoat tail`, `publish`, `delivery` and `bench`).
 
 | key | default | takes | |
 |---|---|---|---|
