@@ -212,9 +212,14 @@ impl Browser {
         self.answer(self.calls, &format!("{call} {args}")).await
     }
 
+    /// What it says on the way, such as that it tries in vain, gives it no more time.
     async fn answer(&mut self, id: u64, what: &str) -> Value {
+        within(what, self.read_answer(id, what)).await
+    }
+
+    async fn read_answer(&mut self, id: u64, what: &str) -> Value {
         loop {
-            let line = within(what, self.output.next_line()).await.expect("a pipe");
+            let line = self.output.next_line().await.expect("a pipe");
             let line = line.unwrap_or_else(|| panic!("the browser ended within {what}"));
             let said: Value = serde_json::from_str(&line).expect("a line of JSON");
             if let Some(text) = said["said"].as_str() {
