@@ -243,7 +243,11 @@ async fn a_reload_goes_on_where_it_was() {
     let mut browser = Browser::start().await;
     browser.with_client(&server.url()).await;
     browser.connect("{ resume: 'session' }").await;
+    // Before the first event, too.
+    browser.goto("about:blank").await;
     publish(&server, 0, 2).await;
+    browser.with_client(&server.url()).await;
+    browser.connect("{ resume: 'session' }").await;
     has_all(&mut browser, 2).await;
 
     browser.goto("about:blank").await;
