@@ -113,7 +113,15 @@ async fn everything_is_done_without_a_mouse() {
     tab_to(&mut browser, "#tab-publish, #tab-connections").await;
     browser.press("ArrowRight").await;
     says(&mut browser, "connections-result", "4 connections.").await;
-    tab_to(&mut browser, "#connections-rows tr:nth-child(2) button").await;
+    // Of two that go, one by itself: the focus stays where it is, and moves up with it.
+    tab_to(&mut browser, "#connections-rows tr:nth-child(3) button").await;
+    let focused = "document.activeElement.dataset.close";
+    let second = browser.evaluate(focused).await;
+    others.remove(0).close().await;
+    says(&mut browser, "connections-result", "3 connections.").await;
+    assert_eq!(browser.evaluate(focused).await, second);
+    others.push(server.client().await);
+    says(&mut browser, "connections-result", "4 connections.").await;
     for left in ["3 connections.", "2 connections."] {
         browser.press("Enter").await;
         says(&mut browser, "connections-result", left).await;
