@@ -142,7 +142,7 @@ impl Browser {
         self.call("keyboard", "press", json!([key])).await;
     }
 
-    /// Opens a tab, to which everything goes from now on. The first has the number 0.
+    /// Opens a tab before the others, to which everything goes from now on. The first has the number 0.
     pub async fn open_tab(&mut self) -> u64 {
         let number = self.call("tabs", "open", json!([])).await;
         number.as_u64().expect("a number")
@@ -161,6 +161,30 @@ impl Browser {
     /// Lets the process behind the tab crash.
     pub async fn crash_tab(&mut self) {
         self.call("tabs", "crash", json!([])).await;
+    }
+
+    /// Brings the tab before the others, which are hidden then.
+    pub async fn show_tab(&mut self) {
+        self.page("bringToFront", json!([])).await;
+    }
+
+    /// Freezes the tab, as the browser does with one that was hidden for long, or wakes it up. A tab
+    /// that can be seen is never frozen.
+    pub async fn freeze(&mut self, frozen: bool) {
+        let state = if frozen { "frozen" } else { "active" };
+        let state = json!({ "state": state });
+        self.cdp("Page.setWebLifecycleState", state).await;
+    }
+
+    /// Stops all processes of the browser, as a machine does that is suspended, until
+    /// [`Self::resume`].
+    pub async fn suspend(&mut self) {
+        self.call("machine", "suspend", json!([])).await;
+    }
+
+    /// Lets them go on.
+    pub async fn resume(&mut self) {
+        self.call("machine", "resume", json!([])).await;
     }
 
     /// Cuts the network of the page, or brings it back.
@@ -189,9 +213,14 @@ impl Browser {
         self.answer(self.calls, &format!("{call} {args}")).await
     }
 
+    /// What it says on the way, such as that it tries in vain, gives it no more time.
     async fn answer(&mut self, id: u64, what: &str) -> Value {
+        within(what, self.read_answer(id, what)).await
+    }
+
+    async fn read_answer(&mut self, id: u64, what: &str) -> Value {
         loop {
-            let line = within(what, self.output.next_line()).await.expect("a pipe");
+            let line = self.output.next_line().await.expect("a pipe");
             let line = line.unwrap_or_else(|| panic!("the browser ended within {what}"));
             let said: Value = serde_json::from_str(&line).expect("a line of JSON");
             if let Some(text) = said["said"].as_str() {

@@ -238,65 +238,16 @@ async fn nothing_is_missed_before_the_first_event_either() {
 }
 
 #[tokio::test]
-async fn a_tab_that_slept_has_everything_afterwards() {
-    let server = Server::start(&[]);
-    let mut browser = Browser::start().await;
-    browser.with_client(&server.url()).await;
-    browser.connect("{}").await;
-    publish(&server, 0, 1).await;
-    has_all(&mut browser, 1).await;
-
-    let state = |state: &str| json!({ "state": state });
-    browser
-        .cdp("Page.setWebLifecycleState", state("frozen"))
-        .await;
-    publish(&server, 1, 500).await;
-    browser
-        .cdp("Page.setWebLifecycleState", state("active"))
-        .await;
-    has_all(&mut browser, 500).await;
-}
-
-#[tokio::test]
-async fn a_page_that_is_left_closes_and_resumes_when_it_is_shown_again() {
-    let server = Server::start(&[]);
-    let mut browser = Browser::start().await;
-    browser.with_client(&server.url()).await;
-    browser.connect("{}").await;
-    browser
-        .evaluate("window.addEventListener('pageshow', ({ persisted }) => { window.persisted = persisted; })")
-        .await;
-    publish(&server, 0, 2).await;
-    has_all(&mut browser, 2).await;
-
-    browser.goto(&format!("{}/stoat.js", server.url())).await;
-    server.connected(0).await;
-    let labels = [("reason", "client_closed")];
-    let closed = server
-        .metrics()
-        .await
-        .value("stoat_ws_disconnects_total", &labels);
-    assert_eq!(closed, Some(1.0), "it says so");
-    publish(&server, 2, 5).await;
-    browser
-        .page("goBack", json!([{ "waitUntil": "commit" }]))
-        .await;
-    browser.until("window.persisted === true").await;
-    has_all(&mut browser, 5).await;
-    let states = browser.evaluate("changes.map(({ state }) => state)").await;
-    assert_eq!(
-        states,
-        json!(["connecting", "open", "paused", "connecting", "open"])
-    );
-}
-
-#[tokio::test]
 async fn a_reload_goes_on_where_it_was() {
     let server = Server::start(&[]);
     let mut browser = Browser::start().await;
     browser.with_client(&server.url()).await;
     browser.connect("{ resume: 'session' }").await;
+    // Before the first event, too.
+    browser.goto("about:blank").await;
     publish(&server, 0, 2).await;
+    browser.with_client(&server.url()).await;
+    browser.connect("{ resume: 'session' }").await;
     has_all(&mut browser, 2).await;
 
     browser.goto("about:blank").await;

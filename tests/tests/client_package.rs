@@ -68,6 +68,7 @@ async fn it_is_packed_installed_imported_and_has_types() {
         "package.json",
         "stoat.d.ts",
         "stoat.js",
+        "stoat/moment.js",
         "stoat/options.js",
         "stoat/tabs.js",
         "stoat/transport.js",

@@ -219,20 +219,26 @@ async fn a_leader_that_is_frozen_is_replaced_and_comes_back() {
     let server = Server::start(&[]);
     let mut browser = tabs(2, &server.url(), SHARED).await;
     browser.choose_tab(0).await;
-    // Chromium without a window freezes no tab, also where it is told to: what a tab hears then.
-    let hears = |event: &str| format!("document.dispatchEvent(new Event('{event}')); null");
-    browser.evaluate(&hears("freeze")).await;
-    assert_eq!(browser.evaluate("client.state").await, "paused");
+    browser
+        .evaluate("window.ticks = 0; setInterval(() => { ticks += 1; }); null")
+        .await;
+    browser.until("ticks > 0").await;
+    browser.freeze(true).await;
     eventually("another leads", async || {
         (connects(&server).await == Some(2.0)).then_some(())
     })
     .await;
+    let stopped = browser.evaluate("ticks").await;
+    assert_eq!(browser.evaluate("client.state").await, "paused");
     publish(&server, 0, 500).await;
     all_have(&mut browser, [1], 500).await;
 
     browser.choose_tab(0).await;
-    assert_eq!(browser.evaluate("numbers.length").await, 0);
-    browser.evaluate(&hears("resume")).await;
+    assert_eq!(
+        browser.evaluate("[ticks, numbers.length]").await,
+        json!([stopped, 0])
+    );
+    browser.freeze(false).await;
     has_all(&mut browser, 500).await;
     publish(&server, 500, 510).await;
     all_have(&mut browser, 0..2, 510).await;

@@ -50,8 +50,9 @@ export type EventOf<Name extends string> = Name extends keyof EventPayloads
  * - `open`: events come.
  * - `waiting`: until the next attempt.
  * - `paused`: the page is in the back/forward cache; of one that shares with other tabs, or frozen.
- * - `refused`: the token is missing, not valid, or lacks the right `subscribe`. It stays so until
- *   `reconnect` is called.
+ * - `refused`: the token is missing or not valid (401) or lacks the right `subscribe` (403), or what
+ *   is asked for is malformed (400, 422) or too long (414, 431). It stays so until `reconnect` is
+ *   called, or `subscribe` asks for something else.
  * - `closed`: by `close`.
  */
 export type State = "connecting" | "open" | "waiting" | "paused" | "refused" | "closed";
@@ -63,7 +64,7 @@ export interface StateChange {
   state: State;
   /** Of `open`. */
   transport?: Transport;
-  /** Of `connecting`: how many attempts failed before. */
+  /** Of `connecting`: how many attempts there were since a connection lasted. */
   attempt?: number;
   /** Of `waiting`: milliseconds until the next attempt. */
   delay?: number;
@@ -85,7 +86,10 @@ export interface Filter {
 export interface Options extends Filter {
   /** Where the server is, such as `https://hub.example/`; where this module came from by default. */
   url?: string | URL;
-  /** A token, or what gets one; it is asked before each attempt, so it can give a fresh one. */
+  /**
+   * A token, or what gets one; it is asked before each attempt, so it can give a fresh one, and
+   * again where it gives none within a minute.
+   */
   token?: string | null | (() => string | null | Promise<string | null>);
   /** `auto`, the default, takes Server-Sent Events where WebSockets do not come through. */
   transport?: "auto" | Transport;
@@ -94,7 +98,11 @@ export interface Options extends Filter {
    * the page, and with other tabs only when it has met them.
    */
   lastEventId?: string | null;
-  /** Where the position is kept: `session` survives a reload of the page. `memory` by default. */
+  /**
+   * Where the position is kept: `session` survives a reload of the page, where the browser lets it
+   * keep something. `memory` by default. Connections of one page that are not shared need a `group`
+   * each, or they keep one position.
+   */
   resume?: "memory" | "session";
   /**
    * Whether to use the connection that this page has already. True by default. With `tabs`, all
@@ -102,11 +110,14 @@ export interface Options extends Filter {
    */
   share?: boolean | "tabs";
   /**
-   * With `share: "tabs"`, tells apart what must not be shared: the user, where `token` is a
-   * function and tabs may be of different users.
+   * Tells apart what must not be shared: with `share: "tabs"` the user, where `token` is a function
+   * and tabs may be of different users; with `resume: "session"` the position.
    */
   group?: string | null;
-  /** Longer silence than this, in milliseconds, is looked into. 75,000 by default. */
+  /**
+   * Longer silence than this, in milliseconds, is looked into. 75,000 by default. Of clients with
+   * one connection the first decides, here and for `pongWait`.
+   */
   quiet?: number;
   /** How long a connection may take to open, or to answer, in milliseconds. 10,000 by default. */
   pongWait?: number;
@@ -116,7 +127,7 @@ export interface Options extends Filter {
 export interface Client {
   readonly state: State;
   readonly transport: Transport | null;
-  /** The position to resume from; null until the server was reached. */
+  /** The position to resume from; null until the server was reached, `earliest` in an empty log. */
   readonly lastEventId: string | null;
   readonly filter: { types: string[] | null; topics: string[] | null };
 
@@ -140,7 +151,7 @@ export interface Client {
   /** Connects again now. */
   reconnect(): void;
 
-  /** Leaves; the connection ends with the last client of it. */
+  /** Leaves, and calls no handler any more; the connection ends with the last client of it. */
   close(): void;
 }
 

@@ -7,17 +7,25 @@
  * `stoat.d.ts` has the types, `README.md` says the rest.
  */
 
+import { Moment } from "./stoat/moment.js";
 import { filterOf, matches, settingsOf, tokenOf } from "./stoat/options.js";
 import { address, isForeign, newest, openSocket, openStream, probe } from "./stoat/transport.js";
 
 /** The first wait before a reconnect is random below this; each further one below twice as much. */
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
+/** Who says when to come back is heeded up to here. */
+const LONGEST_TOLD = 600_000;
 const LOOK_EVERY = 5_000;
-/** A connection that lived so long, or brought something, was a good one. */
+/** A connection that lived so long was a good one; to bring something is not enough. */
 const GOOD_AFTER = 5_000;
+/** So long may a token take, and what else an attempt begins with. */
+const TOKEN_WAIT = 60_000;
 /** So many WebSockets in a row that do not open, although the server answers, and it is SSE. */
 const FAILURES_BEFORE_SSE = 2;
+/** What is asked for is malformed or too long: it will be the next time, too. */
+const HOPELESS = [400, 414, 422, 431];
+const TOKEN_REFUSED = [401, 403];
 
 /** The links of this page, each shared by the clients that want the same of it. */
 const links = [];
@@ -89,12 +97,14 @@ class Client {
 
   /** Connects again now: a token is there, or somebody does not want to wait. */
   reconnect() {
-    this.#link.reconnect();
+    if (this.#link.has(this)) this.#link.reconnect();
   }
 
   /** Leaves; the connection ends with the last client. */
   close() {
     this.#link.leave(this);
+    const { event, gap, state } = this.#handlers;
+    for (const handlers of [...event.values(), gap, state]) handlers.clear();
   }
 
   /** For the link alone. */
@@ -117,17 +127,18 @@ class Client {
 class Link {
   state = "waiting";
   carrier = null;
-  lastEventId;
   #settings;
+  #position = null;
   #clients = new Set();
   /** Numbers the attempts: what belongs to an earlier one is not listened to. */
   #turn = 0;
   #transport = null;
   #attempts = 0;
   #failedSockets = 0;
-  #openedAt = 0;
-  #lastSeen = 0;
-  #lastLook = 0;
+  /** Since when there is a connection, or null. */
+  #openedAt = null;
+  #lastSeen = new Moment();
+  #lastLook = new Moment();
   #sent = "";
   #told = false;
   #timers = {};
@@ -137,8 +148,7 @@ class Link {
 
   constructor(settings) {
     this.#settings = settings;
-    const stored = settings.storage?.getItem(settings.storageKey) ?? null;
-    this.lastEventId = settings.lastEventId ?? stored;
+    this.lastEventId = settings.lastEventId ?? settings.position.read();
     links.push(this);
     const { signal } = this.#listeners;
     const on = (target, name, what) => target.addEventListener(name, what, { signal });
@@ -159,6 +169,14 @@ class Link {
     const keys = ["token", "transport", "storageKey", "lastEventId", "share", "tabs", "group"];
     const same = keys.every((key) => mine[key] === settings[key]);
     return same && mine.base.href === settings.base.href && this.state !== "refused";
+  }
+
+  get lastEventId() {
+    return this.#position;
+  }
+  set lastEventId(position) {
+    this.#position = position;
+    if (position !== null) this.#settings.position.write(position);
   }
 
   has(client) {
@@ -188,6 +206,8 @@ class Link {
       if (JSON.stringify(wanted) === this.#sent) return;
       // Those who want something else are other tabs.
       if (this.#tabs) return this.#begin();
+      // It may have been what was asked for.
+      if (this.state === "refused") return this.#open();
       if (this.state !== "open") return;
       if (this.carrier === "sse") return this.#open();
       this.#sent = JSON.stringify(wanted);
@@ -226,26 +246,23 @@ class Link {
 
   /** The leader is there. */
   alive() {
-    this.#lastSeen = Date.now();
+    this.#lastSeen = new Moment();
   }
 
   /** What the leader's connection does, this one does. */
   mirror(change) {
     this.#watch();
+    this.#openedAt = change.state === "open" ? new Moment() : null;
     this.carrier = change.transport ?? this.carrier;
     this.#become(change.state, change);
   }
 
   received(text) {
-    this.#lastSeen = Date.now();
+    this.#lastSeen = new Moment();
     const event = JSON.parse(text);
     // The answer to a ping has none.
     if (typeof event.type !== "string") return;
-    this.#attempts = 0;
-    if (event.event_id) {
-      this.lastEventId = event.event_id;
-      this.#settings.storage?.setItem(this.#settings.storageKey, event.event_id);
-    }
+    if (event.event_id) this.lastEventId = event.event_id;
     for (const client of [...this.#clients]) client.take(event);
     this.#tabs?.pass(event, text);
   }
@@ -272,6 +289,7 @@ class Link {
     const turn = this.#turn;
     const filters = this.#filters();
     this.#sent = JSON.stringify(filters);
+    this.#limitStart();
     this.#become("connecting", { attempt: 0 });
     const lists = [filters.types, filters.topics].map((list) => list && [...list].sort());
     // Functions cannot be compared; that is what a group is for.
@@ -313,6 +331,7 @@ class Link {
     const turn = this.#turn;
     const filters = this.#filters();
     this.#sent = JSON.stringify(filters);
+    this.#limitStart();
     this.#become("connecting", { attempt: this.#attempts });
     const { base, transport } = this.#settings;
     let [token, position] = [null, this.lastEventId];
@@ -321,7 +340,7 @@ class Link {
       position ??= await newest(base);
       token = await tokenOf(this.#settings.token);
     } catch (error) {
-      if (turn === this.#turn) this.#wait(null, { error });
+      if (turn === this.#turn) this.#silent(null, { error });
       return;
     }
     if (turn !== this.#turn) return;
@@ -329,6 +348,7 @@ class Link {
     if (position !== null) this.#tabs?.note(position);
     const giveUp = transport === "auto" && this.#failedSockets >= FAILURES_BEFORE_SSE;
     this.carrier = transport === "sse" || giveUp ? "sse" : "websocket";
+    clearTimeout(this.#timers.open);
     // A request on a connection that is dead without a word would wait for ever.
     this.#timers.open = setTimeout(() => this.#silent(), this.#settings.pongWait);
     const ours = (what) => (argument) => turn === this.#turn && what(argument);
@@ -341,8 +361,14 @@ class Link {
     });
   }
 
+  /** What comes before the connection, such as the page's own way to a token, may never end. */
+  #limitStart() {
+    const error = new Error("no connection could be begun in time");
+    this.#timers.open = setTimeout(() => this.#silent(null, { error }), TOKEN_WAIT);
+  }
+
   #opened() {
-    this.#openedAt = Date.now();
+    this.#openedAt = new Moment();
     if (this.carrier === "websocket") this.#failedSockets = 0;
     this.#watch();
     this.#become("open", { transport: this.carrier });
@@ -351,45 +377,44 @@ class Link {
 
   /** What to do after the end of a transport depends on how it ended. */
   async #ended(end, token) {
-    const opened = this.#openedAt > 0;
-    if (opened && Date.now() - this.#openedAt > GOOD_AFTER) this.#attempts = 0;
+    const opened = this.#openedAt !== null;
+    const wasGood = opened && this.#openedAt.age > GOOD_AFTER;
     this.#drop();
     const turn = this.#turn;
     const { code, reason, status } = end;
+    const isAsked = typeof this.#settings.token === "function";
     const told = code === 1001 && /^retry_ms=(\d+)$/.exec(reason ?? "");
     if (told) return this.#wait(Number(told[1]), end);
     if (end.retry !== undefined) return this.#wait(end.retry, end);
-    const expired = code === 1008 && reason === "authorization ended";
-    if (expired && typeof this.#settings.token === "function") return this.#wait(0, end);
-    if (opened) return this.#wait(null, end);
+    const isExpired = code === 1008 && reason === "authorization ended";
+    // One that ends at once would be asked for without a pause.
+    if (opened) return this.#wait(isExpired && isAsked && wasGood ? 0 : null, end);
     // A browser does not tell why a WebSocket was refused.
     this.#become("connecting", { attempt: this.#attempts });
-    const answer = status ?? (await probe(this.#settings.base, token));
+    const answer = status ?? (await probe(address(this.#settings.base, null, this.#filters()), token));
     if (turn !== this.#turn) return;
-    if (answer === 401 || answer === 403) return this.#refused(answer);
+    const isRefused = TOKEN_REFUSED.includes(answer);
+    // A function may give another token.
+    if (isRefused && isAsked) return this.#wait(null, { status: answer });
+    if (isRefused || HOPELESS.includes(answer)) return this.#become("refused", { status: answer });
     if (this.carrier === "sse") this.#failedSockets = 0;
     else if (answer !== null || isForeign(this.#settings.base)) this.#failedSockets += 1;
     this.#wait(null, { ...end, status: answer });
   }
 
-  /** A fixed token will not become valid; a function may give another. */
-  #refused(status) {
-    if (typeof this.#settings.token === "function") return this.#wait(null, { status });
-    this.#become("refused", { status });
-  }
-
   /** Comes back after so many milliseconds, or where nobody said how many, after a random time. */
-  #wait(told, why) {
+  #wait(told, { after = 0, ...why }) {
     const most = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#attempts);
-    const delay = told ?? Math.random() * most;
-    this.#told = told !== null;
+    const random = after + Math.random() * most;
+    const delay = Math.min(told ?? random, LONGEST_TOLD);
+    this.#told = told !== null || after > 0;
     this.#attempts += 1;
     this.#timers.retry = setTimeout(() => this.#open(), delay);
     this.#become("waiting", { ...why, delay });
   }
 
   #watch() {
-    this.#lastSeen = this.#lastLook = Date.now();
+    this.#lastSeen = this.#lastLook = new Moment();
     clearTimeout(this.#timers.open);
     clearInterval(this.#timers.look);
     this.#timers.look = setInterval(() => this.#look(), LOOK_EVERY);
@@ -397,37 +422,36 @@ class Link {
 
   /** Sees to it that a connection that is dead without a word does not stay. */
   #look() {
-    const now = Date.now();
     // The timer was held still: the machine or the tab has slept.
-    const slept = now - this.#lastLook > 3 * LOOK_EVERY;
-    this.#lastLook = now;
-    if (slept || now - this.#lastSeen > this.#settings.quiet) this.#doubt();
+    const slept = this.#lastLook.age > 3 * LOOK_EVERY;
+    this.#lastLook = new Moment();
+    if (slept || this.#lastSeen.age > this.#settings.quiet) this.#doubt();
   }
 
   /** After something that a connection may not have outlived. */
   #wake(quiet) {
-    const isQuiet = Date.now() - this.#lastSeen >= quiet;
+    const isQuiet = this.#lastSeen.age >= quiet;
     if (this.#follows || this.state === "open") isQuiet && this.#doubt();
     else if (this.state === "waiting" && !this.#told) this.#open();
   }
 
   #doubt() {
     if (!this.#transport || this.#timers.pong) return;
-    const asked = Date.now();
+    const before = this.#lastSeen;
     // Without a way to ask, silence has to be enough.
     const patience = this.#transport.ping() ? this.#settings.pongWait : 0;
     this.#timers.pong = setTimeout(() => {
       this.#timers.pong = undefined;
-      if (patience > 0 && this.#lastSeen >= asked) return;
-      if (patience === 0 && Date.now() - this.#lastSeen <= this.#settings.quiet) return;
+      if (patience > 0 && this.#lastSeen !== before) return;
+      if (patience === 0 && this.#lastSeen.age <= this.#settings.quiet) return;
       this.#silent(0);
     }, patience);
   }
 
-  #silent(delay = null) {
+  #silent(delay = null, why = { reason: "silent" }) {
     this.#drop();
     this.#tabs?.usurp();
-    this.#wait(delay, { reason: "silent" });
+    this.#wait(delay, why);
   }
 
   /** A page in the back/forward cache must have no connection; one that goes says so. */
@@ -444,7 +468,8 @@ class Link {
 
   #drop() {
     this.#turn += 1;
-    this.#openedAt = 0;
+    if (this.#openedAt?.age > GOOD_AFTER) this.#attempts = 0;
+    this.#openedAt = null;
     clearInterval(this.#timers.look);
     for (const timer of ["open", "retry", "pong"]) clearTimeout(this.#timers[timer]);
     this.#timers = {};
@@ -464,6 +489,8 @@ class Link {
 /** One handler's fault is not another's. */
 function call(handlers, argument) {
   for (const handler of [...(handlers ?? [])]) {
+    // Another one may have taken it away.
+    if (!handlers.has(handler)) continue;
     try {
       handler(argument);
     } catch (error) {

@@ -60,6 +60,7 @@ macro_rules! asset {
 fn assets() -> Vec<Asset> {
     vec![
         asset!("/stoat.js", SCRIPT, "stoat.js"),
+        asset!("/stoat/moment.js", SCRIPT, "stoat/moment.js"),
         asset!("/stoat/options.js", SCRIPT, "stoat/options.js"),
         asset!("/stoat/tabs.js", SCRIPT, "stoat/tabs.js"),
         asset!("/stoat/transport.js", SCRIPT, "stoat/transport.js"),

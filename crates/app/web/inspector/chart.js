@@ -8,6 +8,8 @@ const SAMPLES = 500;
 const counts = new Array(SECONDS).fill(0);
 let current = 0;
 let seen = 0;
+/** When the finer clock began, by the other. */
+let origin = performance.timeOrigin;
 const ages = [];
 
 /** Counts an event. */
@@ -15,7 +17,7 @@ export function add(event) {
   current += 1;
   seen += 1;
   // By the clocks of two machines: it cannot be younger than nothing.
-  ages.push(Math.max(0, performance.timeOrigin + performance.now() - instant(event.timestamp)));
+  ages.push(Math.max(0, origin + performance.now() - instant(event.timestamp)));
   if (ages.length > SAMPLES) ages.shift();
 }
 
@@ -27,6 +29,9 @@ export function begin() {
 }
 
 function tick() {
+  // It stands still while the machine sleeps, and does not follow when the other is set.
+  const now = Date.now() - performance.now();
+  if (Math.abs(now - origin) > 50) origin = now;
   counts.shift();
   counts.push(current);
   current = 0;
@@ -54,7 +59,7 @@ function draw() {
     canvas.style.color = `var(${name})`;
     return getComputedStyle(canvas).color;
   };
-  const most = Math.max(...counts, 1);
+  const most = Math.max(...counts);
   const step = width / SECONDS;
   // The text of the greatest rate stands above the bars.
   const room = height - 16;
@@ -62,7 +67,7 @@ function draw() {
   context.fillRect(0, height - 1, width, 1);
   context.fillStyle = color("--accent");
   counts.forEach((count, at) => {
-    const bar = (count / most) * room;
+    const bar = (count / Math.max(most, 1)) * room;
     context.fillRect(at * step, height - bar, Math.max(step - 1, 1), bar);
   });
   context.fillStyle = color("--soft");

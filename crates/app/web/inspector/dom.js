@@ -46,25 +46,49 @@ export function instant(timestamp) {
 }
 
 const KEY = "stoat.token";
+let kept = null;
+try {
+  kept = sessionStorage.getItem(KEY);
+} catch {
+  // A browser that keeps nothing for this page: it is asked for again after a reload.
+}
 
 /** The token of this tab, or null. */
 export function token() {
-  return sessionStorage.getItem(KEY);
+  return kept;
 }
 
 export function setToken(value) {
-  if (value) sessionStorage.setItem(KEY, value);
-  else sessionStorage.removeItem(KEY);
+  kept = value || null;
+  try {
+    if (kept) sessionStorage.setItem(KEY, kept);
+    else sessionStorage.removeItem(KEY);
+  } catch {
+    // As above.
+  }
 }
 
-/** Asks the server, with the token where there is one. */
+/** Asks the server, with the token where there is one. Throws where there is no answer. */
 export async function ask(path, options = {}) {
   const headers = { ...options.headers };
   if (token()) headers.Authorization = `Bearer ${token()}`;
   const response = await fetch(path, { ...options, headers, cache: "no-store" });
   const text = await response.text();
-  const body = text ? JSON.parse(text) : null;
-  return { ok: response.ok, status: response.status, body };
+  return { ok: response.ok, status: response.status, body: parsed(text) };
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Nothing, or what something between the page and the server says.
+    return null;
+  }
+}
+
+/** What is said where there was no answer. */
+export function unreachable(error) {
+  return `The server cannot be reached: ${error.message}`;
 }
 
 /** What an answer that is a refusal says. */

@@ -57,9 +57,9 @@ export function begin(show) {
   $("pause").addEventListener("click", () => {
     paused = !paused;
     missed = 0;
-    $("pause").setAttribute("aria-pressed", String(paused));
+    $("pause").classList.toggle("main", paused);
     $("pause").textContent = paused ? "Go on" : "Pause";
-    if (paused) tell();
+    if (paused) tell("polite");
     else redraw();
   });
 }
@@ -68,7 +68,7 @@ export function begin(show) {
 function redraw() {
   fresh = [];
   $("events").replaceChildren(...newest(kept).map(row));
-  tell();
+  tell("polite");
 }
 
 function draw() {
@@ -82,10 +82,19 @@ function draw() {
     // Who has scrolled down reads there, and must not be carried off.
     const before = list.scrollTop > 0 ? list.scrollHeight : 0;
     list.prepend(...rows);
-    while (list.childElementCount > SHOWN) list.lastElementChild.remove();
+    while (list.childElementCount > SHOWN) oldest(list).remove();
     if (before > 0 && rows.length > 0) list.scrollTop += list.scrollHeight - before;
     tell();
   });
+}
+
+/** The row that goes next: the last that nobody reads, where there is one. */
+function oldest(list) {
+  let row = list.lastElementChild;
+  while (row && (row.firstElementChild.open || row.contains(document.activeElement))) {
+    row = row.previousElementSibling;
+  }
+  return row ?? list.lastElementChild;
 }
 
 /** Those to be shown of some events, newest first. */
@@ -113,7 +122,9 @@ function reaches(pattern, topic = "") {
   return pattern.endsWith(".*") && topic.startsWith(pattern.slice(0, -1));
 }
 
-function tell() {
+/** Says how many there are; aloud where somebody has asked for it, not with each event. */
+function tell(live = "off") {
+  $("shown").setAttribute("aria-live", live);
   const shown = $("events").childElementCount;
   const counted = `${shown} shown, ${Math.min(kept.length, KEPT)} kept`;
   const text = paused ? `Paused. ${missed} more since then.` : kept.length ? counted : "Waiting for events.";
@@ -126,7 +137,7 @@ function row(event) {
     {},
     make("time", { dateTime: event.timestamp }, clock(event.timestamp)),
     title(event),
-    make("span", { className: "preview" }, JSON.stringify(event.payload).slice(0, 300)),
+    make("span", { className: "preview" }, json(event.payload).slice(0, 300)),
   );
   const details = make("details", {}, summary);
   // Made when somebody looks.
@@ -134,8 +145,14 @@ function row(event) {
   return make("li", { data: { id: event.event_id } }, details);
 }
 
+/** As text, in which nothing can change the order of what is shown. */
+function json(value, indent) {
+  const escape = (sign) => `\\u${sign.charCodeAt(0).toString(16)}`;
+  return JSON.stringify(value, null, indent).replace(/[\u202a-\u202e\u2066-\u2069]/g, escape);
+}
+
 function detail(event) {
-  const text = JSON.stringify(event, null, 2);
+  const text = json(event, 2);
   const copy = make("button", { type: "button", className: "small" }, "Copy JSON");
   copy.addEventListener("click", async () => {
     try {

@@ -1,6 +1,6 @@
 /** Publishing by hand, the connections of the server, and the log of this page's own. */
 
-import { $, ask, clock, make, refusal } from "./dom.js";
+import { $, ask, clock, make, refusal, unreachable } from "./dom.js";
 import { selected } from "./tabs.js";
 
 const LOG_LINES = 100;
@@ -57,7 +57,7 @@ async function refresh() {
     const need = [401, 403].includes(answer.status) ? " A token with the right `admin` is needed." : "";
     $("connections-result").textContent = refusal(answer) + need;
   } catch (error) {
-    $("connections-result").textContent = `The server cannot be reached: ${error.message}`;
+    $("connections-result").textContent = unreachable(error);
   }
 }
 
@@ -65,10 +65,14 @@ function list({ count, connections }) {
   const more = count > ROWS ? ` The first ${ROWS} are shown.` : "";
   const text = `${count === 1 ? "1 connection." : `${count} connections.`}${more}`;
   if ($("connections-result").textContent !== text) $("connections-result").textContent = text;
-  // A button that has the focus keeps it.
+  // A button that has the focus keeps it, or hands it to the one in its place.
+  const buttons = () => [...$("connections-rows").querySelectorAll("button")];
+  const at = buttons().indexOf(document.activeElement);
   const focused = document.activeElement?.dataset.close;
   $("connections-rows").replaceChildren(...connections.slice(0, ROWS).map(connection));
-  if (focused) document.querySelector(`[data-close="${CSS.escape(focused)}"]`)?.focus();
+  if (at < 0) return;
+  const same = buttons().find((button) => button.dataset.close === focused);
+  (same ?? buttons()[Math.min(at, buttons().length - 1)])?.focus();
 }
 
 function connection({ id, remote_addr, connected_since, user_agent, filters, lag_events, bytes_sent }) {
@@ -79,11 +83,17 @@ function connection({ id, remote_addr, connected_since, user_agent, filters, lag
   const close = make("button", { type: "button", className: "small", data: { close: id } }, "Close");
   close.setAttribute("aria-label", `Close connection ${id}`);
   close.addEventListener("click", async () => {
-    const answer = await ask(`/api/v1/connections/${id}`, { method: "DELETE" });
-    if (!answer.ok) $("connections-result").textContent = refusal(answer);
-    refresh();
+    try {
+      const answer = await ask(`/api/v1/connections/${id}`, { method: "DELETE" });
+      if (answer.ok) refresh();
+      else $("connections-result").textContent = refusal(answer);
+    } catch (error) {
+      $("connections-result").textContent = unreachable(error);
+    }
   });
-  const address = make("td", { title: user_agent ?? "" }, remote_addr);
+  const port = remote_addr.lastIndexOf(":");
+  const parts = [remote_addr.slice(0, port), make("wbr"), remote_addr.slice(port)];
+  const address = make("td", { className: "address", title: user_agent ?? "" }, ...parts);
   const cells = [clock(connected_since).slice(0, 8), null, lag_events, bytes(bytes_sent)].map((value) =>
     value === null ? make("td", { className: "wants" }, wants || "everything") : make("td", {}, String(value)),
   );

@@ -1,6 +1,6 @@
 /** The view of one request: everything that it caused, with the time since its first event. */
 
-import { $, ask, instant, make, refusal, span, title } from "./dom.js";
+import { $, ask, instant, make, refusal, span, title, unreachable } from "./dom.js";
 import { ofRequest } from "./events.js";
 import { select } from "./tabs.js";
 
@@ -26,7 +26,7 @@ export async function show(id) {
   ofRequest(id).forEach(note);
   draw();
   $("trace-result").textContent = "Looking through the history.";
-  const complaint = await search(id);
+  const complaint = await search(id).catch(unreachable);
   if (shown === id) draw(complaint);
 }
 

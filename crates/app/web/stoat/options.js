@@ -16,7 +16,9 @@ export function settingsOf(options) {
   const base = new URL(options.url ?? own ?? "/", location.href);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   base.search = base.hash = "";
-  const storage = options.resume === "session" ? sessionStorage : undefined;
+  const group = options.group ?? null;
+  const key = `stoat:${base.href}${group === null ? "" : `#${group}`}`;
+  const storageKey = options.resume === "session" ? key : null;
   return {
     base,
     token: options.token ?? null,
@@ -24,11 +26,28 @@ export function settingsOf(options) {
     lastEventId: options.lastEventId ?? null,
     share: options.share ?? true,
     tabs: options.share === "tabs",
-    group: options.group ?? null,
+    group,
     quiet: options.quiet ?? QUIET,
     pongWait: options.pongWait ?? PONG_WAIT,
-    storage,
-    storageKey: storage ? `stoat:${base.href}` : null,
+    storageKey,
+    position: keptAs(storageKey),
+  };
+}
+
+/** The position in the tab's storage; in memory alone where there is none or it is full. */
+function keptAs(key) {
+  const attempt = (what) => {
+    if (key === null) return null;
+    try {
+      return what(sessionStorage);
+    } catch {
+      // A browser that keeps nothing for this page throws, also at the mere name.
+      return null;
+    }
+  };
+  return {
+    read: () => attempt((storage) => storage.getItem(key)),
+    write: (id) => attempt((storage) => storage.setItem(key, id)),
   };
 }
 

@@ -41,8 +41,9 @@ export function openStream({ stream: url }, token, on) {
   const read = async () => {
     const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
     if (!response.ok) {
+      // All that were refused are told the same: that is the least, not the time.
       const after = Number(response.headers.get("Retry-After"));
-      return { status: response.status, ...(after > 0 && { retry: after * 1000 }) };
+      return { status: response.status, ...(after > 0 && { after: after * 1000 }) };
     }
     on.opened();
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -55,7 +56,7 @@ export function openStream({ stream: url }, token, on) {
       rest = blocks.pop();
       for (const line of blocks.flatMap((block) => block.split("\n"))) {
         if (line.startsWith("data: ")) on.text(line.slice(6));
-        if (line.startsWith("retry: ")) retry = Number(line.slice(7));
+        if (/^retry: \d+$/.test(line)) retry = Number(line.slice(7));
       }
     }
   };
@@ -63,9 +64,9 @@ export function openStream({ stream: url }, token, on) {
   return { send: () => {}, ping: () => false, close: () => abort.abort() };
 }
 
-/** The addresses of both transports. */
+/** The addresses of both transports, and of one event of the history. */
 export function address(base, lastEventId, { types, topics }) {
-  const [socket, stream] = ["ws", "sse"].map((path) => {
+  const [socket, stream, history] = ["ws", "sse", "api/v1/events"].map((path) => {
     const url = new URL(path, base);
     if (lastEventId) url.searchParams.set("last_event_id", lastEventId);
     if (types) url.searchParams.set("types", types.join());
@@ -73,7 +74,9 @@ export function address(base, lastEventId, { types, topics }) {
     return url;
   });
   socket.protocol = base.protocol === "https:" ? "wss:" : "ws:";
-  return { socket, stream };
+  history.searchParams.delete("last_event_id");
+  history.searchParams.set("limit", "1");
+  return { socket, stream, history };
 }
 
 /** The position of the newest event, as each answer has it; it is `earliest` in an empty log. */
@@ -83,13 +86,16 @@ export async function newest(base) {
   return answer.headers.get("X-Stoat-Cursor") ?? (answer.ok ? "earliest" : null);
 }
 
-/** The status with which the server answers a small question; null where it does not. */
-export async function probe(base, token) {
-  if (isForeign(base)) return null;
+/**
+ * The status with which the server answers a small question with the same filters; null where it
+ * does not.
+ */
+export async function probe({ history: url }, token) {
+  if (isForeign(url)) return null;
   try {
-    const url = new URL("api/v1/events?types=&limit=1", base);
     const signal = AbortSignal.timeout(ANSWER_WAIT);
     const response = await fetch(url, { headers: authorization(token), cache: "no-store", signal });
+    response.body?.cancel();
     return response.status;
   } catch {
     return null;
