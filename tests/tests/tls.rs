@@ -193,7 +193,4 @@ async fn the_commands_speak_tls_to_a_server_that_is_vouched_for() {
     let refused = run_with(&tail, &stranger, "").await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("certificate"), "{refused:?}");
-    // A server is there: what helps is another authority.
-    assert!(refused.stderr.contains("SSL_CERT_FILE"), "{refused:?}");
-    assert!(!refused.stderr.contains("stoat serve"), "{refused:?}");
 }

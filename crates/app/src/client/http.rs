@@ -41,13 +41,6 @@ pub(crate) enum RequestError {
     TimedOut(Duration),
 }
 
-impl RequestError {
-    /// Whether a server is there, and is not trusted for its certificate.
-    pub(super) fn is_of_certificate(&self) -> bool {
-        matches!(self, Self::Connect(error) if tls::is_of_certificate(error))
-    }
-}
-
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -98,14 +98,9 @@ fn run(command: impl Future<Output = Result<(), ClientError>>) -> Result<(), Cli
 
 /// Why the server cannot be reached, and what to do.
 fn unreachable(url: &ServerUrl, error: &RequestError) -> ClientError {
-    let advice = if error.is_of_certificate() {
-        "its certificate must be good for this host, and its authority one of this machine, or in \
-         the file that SSL_CERT_FILE names"
-    } else {
-        "start one with `stoat serve`, or name its address on the command line or in STOAT_URL"
-    };
     ClientError::new(format!(
-        "cannot reach the server at {url}: {error}; {advice}"
+        "cannot reach the server at {url}: {error}; start one with `stoat serve`, or name its address \
+         on the command line or in STOAT_URL"
     ))
 }
 

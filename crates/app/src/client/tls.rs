@@ -25,14 +25,6 @@ pub(super) async fn connect(host: &str, stream: TcpStream) -> io::Result<TlsStre
         .await
 }
 
-/// Whether [`connect`] failed for the certificate.
-pub(super) fn is_of_certificate(error: &io::Error) -> bool {
-    let error = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
-}
-
 fn config() -> Result<Arc<ClientConfig>, String> {
     let mut authorities = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
