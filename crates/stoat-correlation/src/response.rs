@@ -104,6 +104,9 @@ struct Short<'a> {
 impl fmt::Display for Short<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole: usize = self.text.bytes().map(width).sum();
+        if whole == self.text.len() && whole <= self.limit {
+            return f.write_str(self.text);
+        }
         if whole <= self.limit {
             return self.text.bytes().try_for_each(|byte| show(f, byte));
         }

@@ -288,9 +288,9 @@ impl EventBuilder {
         let timestamp = timestamp.unwrap_or_else(Timestamp::now);
         let payload = payload_at..buffer.len();
         let topic_len = topic.as_ref().map_or(0, |topic| topic.as_str().len());
-        buffer.reserve(
-            2 * CorrelationId::MAX_LEN + Timestamp::TEXT_LEN + EventId::MAX_LEN + topic_len + 64,
-        );
+        let correlation_len = correlation_id.as_ref().map_or(0, |id| id.as_str().len());
+        buffer
+            .reserve(2 * correlation_len + Timestamp::TEXT_LEN + EventId::MAX_LEN + topic_len + 64);
 
         buffer.extend_from_slice(br#","correlation_id":"#);
         match &correlation_id {

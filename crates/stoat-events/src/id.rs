@@ -91,7 +91,28 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.epoch, self.sequence)
+        // From the last digit to the first, into one buffer: much less code runs than for a
+        // `write!` of two numbers, and an event needs it several times.
+        let mut text = [0; Self::MAX_LEN];
+        let mut start = text.len();
+        let mut put = |byte| {
+            start -= 1;
+            text[start] = byte;
+        };
+        let mut sequence = self.sequence;
+        loop {
+            put(b'0' + (sequence % 10) as u8);
+            sequence /= 10;
+            if sequence == 0 {
+                break;
+            }
+        }
+        put(b'-');
+        for digit in 0..16 {
+            put(b"0123456789abcdef"[(self.epoch.0 >> (4 * digit)) as usize % 16]);
+        }
+        // Digits are UTF-8, so this is never the default.
+        f.write_str(std::str::from_utf8(&text[start..]).unwrap_or_default())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The moment an event was built, to the microsecond.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -87,7 +87,8 @@ impl fmt::Display for Timestamp {
         put(14, 2, minute.into());
         put(17, 2, second.into());
         put(20, 6, micro);
-        text.iter().try_for_each(|&byte| f.write_char(byte.into()))
+        // Digits and punctuation are UTF-8, so this is never the default.
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

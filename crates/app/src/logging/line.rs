@@ -14,6 +14,9 @@ use crate::settings::text::{escape, is_unfit};
 /// Most bytes of one field.
 const LONGEST: usize = 8 * 1024;
 
+/// Bytes of one field that are made room for at once; a UUID fits.
+const USUAL: usize = 48;
+
 /// Names that each line has by itself; a field of this name gets an underscore behind it.
 const RESERVED: [&str; 3] = ["timestamp", "level", "target"];
 
@@ -213,7 +216,7 @@ fn is_word(text: &str) -> bool {
 
 /// The text of a value, up to the bound; more is not even formatted.
 fn bounded(arguments: fmt::Arguments<'_>) -> Value {
-    let mut text = Bounded(String::new());
+    let mut text = Bounded(String::with_capacity(USUAL));
     // The error means that the bound is reached, or that the value cannot be shown.
     if text.write_fmt(arguments).is_err() {
         text.0.push('…');

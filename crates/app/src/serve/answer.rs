@@ -17,6 +17,9 @@ use super::sse::EventStream;
 /// A response.
 pub(super) type Answer = Response<AnswerBody>;
 
+/// Bytes of JSON that are made room for at once; what became of one event fits.
+const USUAL: usize = 192;
+
 /// What a response carries.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
@@ -94,8 +97,9 @@ pub(super) fn text(
 
 /// An answer with this value as JSON.
 pub(super) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Outcome {
-    match serde_json::to_vec(value) {
-        Ok(body) => Ok(text(status, "application/json", body)),
+    let mut body = Vec::with_capacity(USUAL);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => Ok(text(status, "application/json", body)),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             Err(Problem::new(INTERNAL, "the answer could not be written"))

@@ -72,6 +72,11 @@ impl RequestBody {
             }
             let needed = whole.len() + data.len();
             self.room.grow(needed).await.map_err(Problem::close)?;
+            if whole.is_empty() && self.incoming.is_end_stream() {
+                // As most bodies come, all at once: there is nothing to copy together.
+                self.read_to_end = true;
+                return Ok(data);
+            }
             whole.extend_from_slice(&data);
         }
         self.read_to_end = true;

@@ -73,7 +73,11 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.0.send_modify(|state| state.inside -= 1);
+        self.0.send_if_modified(|state| {
+            state.inside -= 1;
+            // Waking nobody costs, too.
+            state.inside == 0 && self.0.receiver_count() > 0
+        });
     }
 }
 
@@ -81,6 +85,7 @@ impl Drop for Pass {
 mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     use super::*;
 
@@ -101,5 +106,16 @@ mod tests {
         assert!(is_ready(two.cut()));
         drop(two);
         assert!(is_ready(gate.emptied()));
+    }
+
+    #[tokio::test]
+    async fn the_last_to_leave_wakes_who_waits_for_it() {
+        let gate = Gate::new();
+        let (one, two) = (gate.enter().unwrap(), gate.enter().unwrap());
+        // The first arm is polled first, so the wait has begun when the passes go.
+        let waited = tokio::time::timeout(Duration::from_secs(10), async {
+            tokio::join!(biased; gate.emptied(), async { drop((one, two)) })
+        });
+        assert!(waited.await.is_ok());
     }
 }

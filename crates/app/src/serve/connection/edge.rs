@@ -233,8 +233,11 @@ impl<S: AsyncRead + Unpin> Edge<S> {
     /// Fails once a client that is sent a stream has ended the connection: the library does not
     /// read meanwhile, and would not notice before it writes.
     fn look_for_the_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.shared.state().flow.is_none() {
+            return Ok(());
+        }
         let mut bytes = [0; 512];
-        while self.held.len() < READ_AHEAD && self.shared.state().flow.is_some() {
+        while self.held.len() < READ_AHEAD {
             let stream = self.stream.as_mut().ok_or_else(gone)?;
             let mut buf = ReadBuf::new(&mut bytes);
             match Pin::new(stream).poll_read(cx, &mut buf) {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use http::header::UPGRADE;
 use http::{Method, StatusCode};
 use hyper::body::Body as _;
 use hyper::server::conn::http1;
@@ -42,16 +43,19 @@ where
         CorrelationService::new(service_fn(move |mut request: http::Request<_>| {
             let (app, shared) = (Arc::clone(&app), Arc::clone(&shared));
             shared.request();
-            request.extensions_mut().insert(TakeTcp(take_tcp));
+            if request.headers().contains_key(UPGRADE) {
+                request.extensions_mut().insert(TakeTcp(take_tcp));
+            }
             let method = request.method().clone();
-            async move {
+            // Boxed: the library moves it some ten times before it is polled, all its kilobytes.
+            Box::pin(async move {
                 let answer = router::answer(&app, request, peer).await;
                 match answer.body() {
                     AnswerBody::Events(stream) => shared.stream(stream.flow()),
                     _ => shared.answer(body_on_the_wire(&method, &answer)),
                 }
                 Ok::<_, Infallible>(answer)
-            }
+            })
         }))
     };
     let end = {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use memchr::memchr;
+
 /// The end of a head.
 const END: &[u8; 4] = b"\r\n\r\n";
 const END_LENGTH: usize = END.len();
@@ -85,13 +87,13 @@ impl Ledger {
                 },
                 At::Head(matched, body) => {
                     let byte = rest[0];
-                    let matched = match byte {
-                        _ if END.get(matched) == Some(&byte) => matched + 1,
-                        b'\r' => 1,
-                        _ => 0,
+                    let (matched, passed) = match byte {
+                        _ if END.get(matched) == Some(&byte) => (matched + 1, 1),
+                        b'\r' => (1, 1),
+                        _ => (0, memchr(b'\r', rest).unwrap_or(rest.len())),
                     };
                     self.at = At::Head(matched, body);
-                    judged += 1;
+                    judged += passed;
                     self.settle();
                 }
                 At::Body(left) => {
