@@ -1,7 +1,10 @@
 //! `bench`, `bench-logs` and `bench-check`: builds stoat, the load generator and what it is
 //! compared with, and runs them.
 
-use crate::{Result, process};
+use crate::{Result, dist, process};
+
+/// Measures what `dist` makes, too.
+const DIST: &str = "--dist";
 
 pub(crate) fn run(args: &[&str]) -> Result {
     if args.contains(&"--help") {
@@ -20,7 +23,16 @@ pub(crate) fn run(args: &[&str]) -> Result {
     ];
     process::cargo([&["build"], bench.as_slice()].concat()).run()?;
     let runner = ["--quiet", "--bin", "stoat-bench", "--"];
-    process::cargo([&["run"], bench.as_slice(), &runner, args].concat()).run()
+    let released = match args.contains(&DIST) {
+        true => Some(dist::make(None, true)?.display().to_string()),
+        false => None,
+    };
+    let mut own = Vec::new();
+    for arg in args {
+        own.push(*arg);
+        own.extend(released.as_deref().filter(|_| *arg == DIST));
+    }
+    process::cargo([&["run"], bench.as_slice(), &runner, &own].concat()).run()
 }
 
 /// Publishes to each log, and to the engines below them.

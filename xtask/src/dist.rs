@@ -1,27 +1,66 @@
 //! `dist`: one file to run on any Linux machine, or alone in a container.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{Result, process, workspace};
+use crate::{Result, process, training, workspace};
 
 /// The profile in `Cargo.toml`.
 const PROFILE: &str = "dist";
+
+/// The flag for a program that is not trained.
+const UNTRAINED: &str = "--untrained";
 
 /// In a static program the crate getrandom finds the system call by name no more, and reads
 /// `/dev/urandom`, which an empty root does not have: it is told to link to it.
 const FLAGS: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
 
 pub(crate) fn run(args: &[&str]) -> Result {
-    let target = match args {
-        [] => host()?,
-        ["--target", target] => (*target).to_owned(),
-        _ => return Err("dist takes nothing but --target TRIPLE".into()),
-    };
+    let (mut target, mut trains) = (None, true);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match *arg {
+            "--target" => target = args.next().copied(),
+            UNTRAINED => trains = false,
+            _ => return Err(format!("`{arg}` is none of --target TRIPLE, {UNTRAINED}").into()),
+        }
+    }
+    make(target, trains).map(drop)
+}
+
+/// As [`run`]; where the program is.
+pub(crate) fn make(target: Option<&str>, trains: bool) -> Result<PathBuf> {
+    let host = host()?;
+    let target = target.unwrap_or(&host);
     if !target.contains("-linux-") {
         return Err(format!("`{target}` is no Linux: only there a program can be static").into());
     }
-    // A target that is named, even if it is this machine's own, keeps the flag off what is loaded
+    let mut flags = FLAGS.to_owned();
+    if trains && target != host {
+        println!("not trained: this machine cannot run what is built for `{target}`");
+    } else if trains && let Some(profile) = training::profile(target, FLAGS)? {
+        flags.push_str(&format!(" -C profile-use={}", profile.display()));
+    }
+    let program = build(target, &flags, &workspace::root().join("target"))?;
+    let bytes = fs::read(&program)?;
+    if needs_a_loader(&bytes) {
+        return Err(format!(
+            "{} is not static: is RUSTFLAGS set, or are `rustflags` configured?",
+            program.display()
+        )
+        .into());
+    }
+    if target.split('-').next() == host.split('-').next() {
+        runs_alone(&program)?;
+    }
+    let mebibytes = bytes.len() as f64 / f64::from(1 << 20);
+    println!("{} ({mebibytes:.1} MiB, static)", program.display());
+    Ok(program)
+}
+
+/// Builds stoat with these flags below a folder; where the program is.
+pub(crate) fn build(target: &str, flags: &str, folder: &Path) -> Result<PathBuf> {
+    // A target that is named, even if it is this machine's own, keeps the flags off what is loaded
     // while it is built, such as procedural macros.
     process::cargo([
         "build",
@@ -31,27 +70,13 @@ pub(crate) fn run(args: &[&str]) -> Result {
         "--package",
         "stoat",
         "--target",
-        &target,
+        target,
+        "--target-dir",
+        &folder.display().to_string(),
     ])
-    .env(&flags_variable(&target), FLAGS)
+    .env(&flags_variable(target), flags)
     .run()?;
-
-    let folder = workspace::root().join("target").join(&target);
-    let program = folder.join(PROFILE).join("stoat");
-    let bytes = fs::read(&program)?;
-    if needs_a_loader(&bytes) {
-        return Err(format!(
-            "{} is not static: is RUSTFLAGS set, or are `rustflags` configured?",
-            program.display()
-        )
-        .into());
-    }
-    if target.split('-').next() == host()?.split('-').next() {
-        runs_alone(&program)?;
-    }
-    let mebibytes = bytes.len() as f64 / f64::from(1 << 20);
-    println!("{} ({mebibytes:.1} MiB, static)", program.display());
-    Ok(())
+    Ok(folder.join(target).join(PROFILE).join("stoat"))
 }
 
 /// Starts it where there is no other file, as in the image of `docs/deploy`.
@@ -74,7 +99,7 @@ fn runs_alone(program: &Path) -> Result {
     outcome
 }
 
-fn host() -> Result<String> {
+pub(crate) fn host() -> Result<String> {
     let about = process::program("rustc", ["--version", "--verbose"]).output()?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host

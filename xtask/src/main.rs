@@ -26,6 +26,7 @@ mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod training;
 mod workspace;
 
 use std::process::ExitCode;
@@ -169,7 +170,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "dist",
-        about: "build the program as one static file; [--target TRIPLE]",
+        about: "build the program as one static file, trained under load where rustup has llvm-tools; [--target TRIPLE] [--untrained]",
         takes: Takes::Anything,
         run: dist::run,
     },

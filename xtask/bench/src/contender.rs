@@ -25,11 +25,20 @@ enum Start {
 /// The one that all others are compared with.
 pub(crate) const BASELINE: &str = "plain";
 
+const DIST: &str =
+    "as `cargo xtask dist` makes it, guided by a profile, with the settings it has by default";
+const BUILT: &str = "as `cargo build --release` makes it, with the settings it has by default";
+
 const NGINX: &str = "/usr/sbin/nginx";
 const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
-/// All that are built into a folder, and those that the machine has; or only the named ones.
-pub(crate) fn all(folder: &Path, only: Option<&str>) -> Result<Vec<Contender>, String> {
+/// All that are built into a folder, and those that the machine has; or only the named ones. With
+/// `dist`, stoat is the program at that path, and the one in the folder is there beside it.
+pub(crate) fn all(
+    folder: &Path,
+    dist: Option<&str>,
+    only: Option<&str>,
+) -> Result<Vec<Contender>, String> {
     let own = |name, what| Contender {
         name,
         what,
@@ -37,22 +46,30 @@ pub(crate) fn all(folder: &Path, only: Option<&str>) -> Result<Vec<Contender>, S
         program: folder.join(name),
         start: Start::Port,
     };
-    let mut all = vec![
-        own("plain", "epoll loop, one log of frames, nothing else"),
-        Contender {
-            name: "stoat",
-            what: "as released, with the settings it has by default",
-            publish: "/api/v1/events",
-            program: folder.join("stoat"),
-            start: Start::Stoat,
-        },
+    let stoat = |name, what, program| Contender {
+        name,
+        what,
+        publish: "/api/v1/events",
+        program,
+        start: Start::Stoat,
+    };
+    let built = folder.join("stoat");
+    let mut all = vec![own("plain", "epoll loop, one log of frames, nothing else")];
+    match dist {
+        Some(dist) => all.extend([
+            stoat("stoat", DIST, PathBuf::from(dist)),
+            stoat("stoat-untrained", BUILT, built),
+        ]),
+        None => all.push(stoat("stoat", BUILT, built)),
+    }
+    all.extend([
         own("peer-axum", "axum with tokio::sync::broadcast"),
         own("peer-queue", "hyper-tungstenite, a queue per connection"),
         own(
             "peer-fastwebsockets",
             "fastwebsockets, a queue per connection",
         ),
-    ];
+    ]);
     if Path::new(NGINX).exists() && Path::new(NCHAN).exists() {
         all.push(Contender {
             name: "nchan",

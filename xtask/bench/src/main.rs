@@ -36,6 +36,8 @@ spreads and ratios.
   --clients N   [1000]
   --only NAMES  these servers only, such as stoat,plain
   --loads NAMES these loads only, such as A,D
+  --dist        stoat as `cargo xtask dist` makes it, which takes long to build; what
+                `cargo build --release` makes is compared with it
   --scale       also the loads that show how stoat scales: many connections, several servers, two
                 worker threads; takes several times as long
   --write       write docs/benchmarks.md and docs/benchmarks.svg
@@ -49,6 +51,7 @@ struct Options {
     warmup: f64,
     clients: usize,
     write: bool,
+    dist: Option<String>,
     only: Option<String>,
     loads: Option<String>,
     scale: bool,
@@ -65,7 +68,14 @@ impl Options {
 
 fn main() -> ExitCode {
     let flags = &["--write", "--quick", "--scale", "--help"];
-    let values = &["--runs", "--secs", "--clients", "--only", "--loads"];
+    let values = &[
+        "--runs",
+        "--secs",
+        "--clients",
+        "--dist",
+        "--only",
+        "--loads",
+    ];
     let arguments = Arguments::parse(std::env::args().skip(1), flags, values);
     let outcome = match arguments {
         Ok(arguments) if arguments.has("--help") => {
@@ -98,6 +108,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
             .number("--clients")?
             .unwrap_or(if quick { 50 } else { 1000 }),
         write: arguments.has("--write"),
+        dist: arguments.text("--dist").map(str::to_owned),
         only: arguments.text("--only").map(str::to_owned),
         loads: arguments.text("--loads").map(str::to_owned),
         scale: arguments.has("--scale"),
@@ -119,7 +130,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let contenders = contender::all(&folder()?, options.only.as_deref())?;
+    let contenders = contender::all(&folder()?, options.dist.as_deref(), options.only.as_deref())?;
     let results = measure(options, &contenders);
     contender::clean();
     let results = results?;
@@ -228,9 +239,10 @@ fn write(
     results: &Results,
     tables: &str,
 ) -> Result<(), String> {
+    let dist = options.dist.as_ref().map_or("", |_| " --dist");
     let scale = if options.scale { " --scale" } else { "" };
     let command = format!(
-        "cargo xtask bench --runs {} --secs {}{scale} --write",
+        "cargo xtask bench{dist} --runs {} --secs {}{scale} --write",
         options.runs, options.secs
     );
     let document = report::document(&command, options, contenders, tables);
