@@ -51,6 +51,7 @@ struct Options {
     warmup: f64,
     clients: usize,
     write: bool,
+    quick: bool,
     dist: Option<String>,
     only: Option<String>,
     loads: Option<String>,
@@ -108,6 +109,7 @@ fn options(arguments: &Arguments) -> Result<Options, String> {
             .number("--clients")?
             .unwrap_or(if quick { 50 } else { 1000 }),
         write: arguments.has("--write"),
+        quick,
         dist: arguments.text("--dist").map(str::to_owned),
         only: arguments.text("--only").map(str::to_owned),
         loads: arguments.text("--loads").map(str::to_owned),
@@ -161,7 +163,8 @@ fn measure(options: &Options, contenders: &[Contender]) -> Result<Results, Strin
     for round in 0..options.runs {
         for load in LOADS.iter().filter(|load| options.runs_load(load)) {
             let rows = load.rows(contenders, options.clients);
-            for position in 0..rows.len() {
+            let often = if options.quick { 1 } else { load.often };
+            for position in 0..rows.len() * often {
                 // Another one begins each round, so that what is slow at first hits each in turn.
                 let row = &rows[(position + round) % rows.len()];
                 let figures = run_once(options, load, row)
