@@ -1,7 +1,7 @@
 //! `bench`, `bench-logs` and `bench-check`: builds stoat, the load generator and what it is
 //! compared with, and runs them.
 
-use crate::{Result, dist, process};
+use crate::{Result, dist, process, training};
 
 /// Measures what `dist` makes, too.
 const DIST: &str = "--dist";
@@ -11,6 +11,10 @@ pub(crate) fn run(args: &[&str]) -> Result {
         // Nothing is measured, so a release build of everything is not needed, which takes minutes.
         let help = ["run", "--quiet", "--package", "stoat-bench", "--bin"];
         return process::cargo([help.as_slice(), &["stoat-bench", "--", "--help"]].concat()).run();
+    }
+    if args.contains(&DIST) {
+        // The page says that it is trained.
+        training::check()?;
     }
     // Apart, so that no feature that only the others turn on is in what is measured.
     process::cargo(["build", "--release", "--package", "stoat"]).run()?;

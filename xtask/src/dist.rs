@@ -20,7 +20,7 @@ pub(crate) fn run(args: &[&str]) -> Result {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match *arg {
-            "--target" => target = args.next().copied(),
+            "--target" => target = Some(*args.next().ok_or("--target needs a TRIPLE")?),
             UNTRAINED => trains = false,
             _ => return Err(format!("`{arg}` is none of --target TRIPLE, {UNTRAINED}").into()),
         }

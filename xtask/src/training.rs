@@ -41,14 +41,14 @@ const SOAK: [&str; 7] = [
 ];
 const SOAK_SECONDS: &str = "15";
 
+const MISSING: &str = "no `llvm-profdata`; `rustup component add llvm-tools` brings it";
+
 /// Builds stoat for this machine with counters in it, has it do what servers do, and makes one
 /// profile of the counts. `None` where the toolchain has no tool for that.
 pub(crate) fn profile(target: &str, flags: &str) -> Result<Option<PathBuf>> {
-    let sysroot = process::program("rustc", ["--print", "sysroot"]).output()?;
-    let tools = PathBuf::from(sysroot.trim()).join("lib/rustlib");
-    let merge = tools.join(target).join("bin/llvm-profdata");
+    let merge = llvm_profdata(target)?;
     if !merge.exists() {
-        println!("not trained: no `llvm-profdata`; `rustup component add llvm-tools` brings it");
+        println!("not trained: {MISSING}");
         return Ok(None);
     }
     let folder = workspace::root().join("target").join("training");
@@ -83,6 +83,21 @@ pub(crate) fn profile(target: &str, flags: &str) -> Result<Option<PathBuf>> {
     let (to, from) = (profile.display().to_string(), counts.display().to_string());
     process::program(merge, ["merge", "--output", &to, &from]).run()?;
     Ok(Some(profile))
+}
+
+/// Fails where a program cannot be trained here.
+pub(crate) fn check() -> Result {
+    match llvm_profdata(&dist::host()?)?.exists() {
+        true => Ok(()),
+        false => Err(MISSING.into()),
+    }
+}
+
+/// Where this toolchain has the tool, if it does.
+fn llvm_profdata(target: &str) -> Result<PathBuf> {
+    let sysroot = process::program("rustc", ["--print", "sysroot"]).output()?;
+    let tools = PathBuf::from(sysroot.trim()).join("lib/rustlib");
+    Ok(tools.join(target).join("bin/llvm-profdata"))
 }
 
 /// One that nobody uses now.
