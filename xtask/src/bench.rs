@@ -31,11 +31,9 @@ pub(crate) fn run(args: &[&str]) -> Result {
         true => Some(dist::make(None, true)?.display().to_string()),
         false => None,
     };
-    let mut own = Vec::new();
-    for arg in args {
-        own.push(*arg);
-        own.extend(released.as_deref().filter(|_| *arg == DIST));
-    }
+    let others = args.iter().copied().filter(|arg| *arg != DIST);
+    let dist = released.iter().flat_map(|path| [DIST, path]);
+    let own: Vec<&str> = others.chain(dist).collect();
     process::cargo([&["run"], bench.as_slice(), &runner, &own].concat()).run()
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &[&str]) -> Result {
 
 /// As [`run`]; where the program is.
 pub(crate) fn make(target: Option<&str>, trains: bool) -> Result<PathBuf> {
-    let host = host()?;
+    let host = process::host()?;
     let target = target.unwrap_or(&host);
     if !target.contains("-linux-") {
         return Err(format!("`{target}` is no Linux: only there a program can be static").into());
@@ -97,14 +97,6 @@ fn runs_alone(program: &Path) -> Result {
     .run();
     fs::remove_dir_all(root)?;
     outcome
-}
-
-pub(crate) fn host() -> Result<String> {
-    let about = process::program("rustc", ["--version", "--verbose"]).output()?;
-    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host
-        .ok_or("rustc does not say what machine it is for")?
-        .to_owned())
 }
 
 fn flags_variable(target: &str) -> String {

@@ -46,7 +46,7 @@ pub(crate) fn check() -> Result {
 }
 
 fn fuzz(targets: &[String], seconds: u32) -> Result {
-    let host = host()?;
+    let host = process::host()?;
     // With a target named, build scripts and macros are spared the flags.
     let build = [
         "build",
@@ -92,11 +92,4 @@ fn targets() -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// The platform that rustc builds for by itself.
-fn host() -> Result<String> {
-    let version = process::program("rustc", ["-vV"]).output()?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.ok_or("rustc does not name its host")?.to_owned())
 }

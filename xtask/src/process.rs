@@ -178,6 +178,15 @@ impl Drop for Running {
     }
 }
 
+/// The target that this machine is, as the compiler names it.
+pub(crate) fn host() -> Result<String> {
+    let about = program("rustc", ["--version", "--verbose"]).output()?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host
+        .ok_or("rustc does not say what machine it is for")?
+        .to_owned())
+}
+
 /// Tools that `setup` installed are found before those of the machine.
 fn path_with_own_tools() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `soak`: a release build of the server under everything at once, for minutes.
 
+use std::path::Path;
+
 use crate::{Result, process, workspace};
 
 /// How long it takes unless it is said otherwise.
@@ -26,6 +28,11 @@ pub(crate) fn run(args: &[&str]) -> Result {
     }
     process::cargo(["build", "--release", "--package", "stoat"]).run()?;
     let program = workspace::root().join("target/release/stoat");
+    against(&program, over, seconds, seed)
+}
+
+/// Puts this program under it, over `tcp` or `tls`, for so many seconds.
+pub(crate) fn against(program: &Path, over: &str, seconds: u64, seed: Option<u64>) -> Result {
     let seconds = seconds.to_string();
     let seed = seed.map(|seed| seed.to_string());
     let run = [

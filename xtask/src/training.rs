@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{Result, dist, process, workspace};
+use crate::{Result, dist, process, soak, workspace};
 
 /// The load generator of the benchmark.
 const LOAD: [&str; 8] = [
@@ -29,17 +29,8 @@ const LOADS: [(&str, bool); 5] = [
     ("--clients 10 --flat --secs 3", true),
 ];
 
-/// Everything at once: each way to follow, filters, resuming, clients that do harm.
-const SOAK: [&str; 7] = [
-    "run",
-    "--quiet",
-    "--package",
-    "stoat-tests",
-    "--bin",
-    "soak",
-    "--",
-];
-const SOAK_SECONDS: &str = "15";
+/// Seconds of everything at once: each way to follow, filters, resuming, clients that do harm.
+const SOAK_SECONDS: u64 = 15;
 
 const MISSING: &str = "no `llvm-profdata`; `rustup component add llvm-tools` brings it";
 
@@ -59,22 +50,20 @@ pub(crate) fn profile(target: &str, flags: &str) -> Result<Option<PathBuf>> {
         }
     }
     let flags = format!("{flags} -C profile-generate={}", counts.display());
-    let program = dist::build(target, &flags, &folder)?.display().to_string();
+    let program = dist::build(target, &flags, &folder)?;
 
-    let log = log.display().to_string();
+    let (shown, log) = (program.display().to_string(), log.display().to_string());
     for (load, on_disk) in LOADS {
         let port = free_port()?.to_string();
         let own = ["--publish", "/api/v1/events", "--port", &port];
         let listen = format!("127.0.0.1:{port}");
-        let server = ["--", &program, "--listen", &listen, "--log-level", "error"];
+        let server = ["--", &shown, "--listen", &listen, "--log-level", "error"];
         let disk = ["--log-dir", &log].into_iter().filter(|_| on_disk);
         let words = LOAD.into_iter().chain(load.split(' ')).chain(own);
         process::cargo(words.chain(server).chain(disk)).run()?;
     }
     for over in ["tcp", "tls"] {
-        process::cargo(SOAK.into_iter().chain([over, SOAK_SECONDS]))
-            .env("STOAT_BIN", &program)
-            .run()?;
+        soak::against(&program, over, SOAK_SECONDS, None)?;
     }
 
     // Cargo builds anew for another name of a profile, but not for another content.
@@ -87,7 +76,7 @@ pub(crate) fn profile(target: &str, flags: &str) -> Result<Option<PathBuf>> {
 
 /// Fails where a program cannot be trained here.
 pub(crate) fn check() -> Result {
-    match llvm_profdata(&dist::host()?)?.exists() {
+    match llvm_profdata(&process::host()?)?.exists() {
         true => Ok(()),
         false => Err(MISSING.into()),
     }
