@@ -66,6 +66,19 @@ async fn status(client: &mut Client) -> String {
     }
 }
 
+/// The broker takes 1 GB. The server asks again and again, and says once what is wrong.
+#[tokio::test]
+async fn a_broker_without_room_is_told_of_once_with_advice() {
+    let nats = Nats::start().await;
+    // Ready to serve after many attempts.
+    let server = node(&nats.url(), &["--nats-max-bytes", "2GiB"]);
+    becomes_unready(&server).await;
+    let log = server.log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("10047")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("less than 2147483648 bytes"), "{log}");
+}
+
 #[tokio::test]
 async fn without_a_broker_a_server_starts_and_says_so() {
     let mut nats = Nats::stopped("");

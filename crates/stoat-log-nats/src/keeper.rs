@@ -170,6 +170,8 @@ pub(crate) async fn keep(inner: Arc<Inner>, servers: Servers, options: ConnectOp
 
 /// Finds or creates the stream, however long it takes. Nothing where it cannot be used.
 async fn open(inner: &Inner, link: &Link) -> Option<Info> {
+    // Told once as long as it stays the same.
+    let mut told = String::new();
     loop {
         let condition = if !link.is_connected() {
             inner.unreachable()
@@ -182,7 +184,10 @@ async fn open(inner: &Inner, link: &Link) -> Option<Info> {
                     return None;
                 }
                 Ok(Err(NoStream::Yet(reason))) => {
-                    tracing::warn!(%reason, "the stream cannot be opened yet");
+                    if reason != told {
+                        tracing::warn!(%reason, "the stream cannot be opened yet");
+                        told = reason;
+                    }
                     Condition::Away("the stream cannot be opened yet".to_owned())
                 }
                 Err(_) => Condition::Away("the stream does not answer".to_owned()),

@@ -13,6 +13,7 @@ use crate::keeper::{Inner, longest_id};
 use crate::message::{self, Outgoing, is_same_content};
 use crate::pack;
 use crate::position::{MAX_EVENTS, first_of};
+use crate::stream::FULL;
 
 /// Without an answer for so long it is sent again.
 const ANSWER: Duration = Duration::from_millis(1500);
@@ -20,9 +21,6 @@ const ANSWER: Duration = Duration::from_millis(1500);
 const PAUSE: Duration = Duration::from_millis(50);
 /// When a publisher may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-
-/// JetStream cannot store more: its limits, its disk, or those of an account.
-const FULL: [u64; 5] = [10023, 10047, 10077, 10122, 10028];
 
 /// Publishes a batch, and is ready once the stream and the readers of this server have it.
 pub(crate) async fn publish(inner: &Arc<Inner>, batch: Batch) -> Result<Appended, AppendError> {

@@ -12,6 +12,9 @@ use stoat_events::Epoch;
 use crate::builder::{NatsRetention, Storage};
 use crate::message::Subjects;
 
+/// JetStream cannot store more: its limits, its disk, or those of an account.
+pub(crate) const FULL: [u64; 5] = [10023, 10047, 10077, 10122, 10028];
+
 /// What the settings say of the stream.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamRules {
@@ -59,11 +62,18 @@ impl StreamRules {
                 Ok(stream.cached_info().clone())
             }
             Err(error) => {
-                let text = format!("the stream {} cannot be created: {error}", self.name);
-                let is_final = match error.kind() {
-                    CreateStreamErrorKind::JetStream(error) => is_final(&error),
-                    _ => false,
+                let mut text = format!("the stream {} cannot be created: {error}", self.name);
+                let (is_final, is_full) = match error.kind() {
+                    CreateStreamErrorKind::JetStream(error) => {
+                        (is_final(&error), FULL.contains(&error.error_code().0))
+                    }
+                    _ => (false, false),
                 };
+                if let (true, Some(bytes)) = (is_full, self.retention.bytes) {
+                    text += &format!(
+                        "; let it retain less than {bytes} bytes, or give JetStream more room"
+                    );
+                }
                 Err(if is_final {
                     NoStream::Ever(text)
                 } else {

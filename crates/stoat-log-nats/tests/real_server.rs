@@ -12,7 +12,7 @@ use stoat_events::{
     AppendError, Batch, Event, EventLog, EventType, LogEntry, ReadLimit, ReadStatus, Resume,
     Retention, Topic,
 };
-use stoat_log_nats::{Condition, NatsLog, NatsLogBuilder, Servers};
+use stoat_log_nats::{Condition, NatsLog, NatsLogBuilder, NatsRetention, Servers};
 use tokio::time::timeout;
 
 const PROGRAMS: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
@@ -63,7 +63,12 @@ impl Server {
 
     fn builder(&self) -> NatsLogBuilder {
         let url = format!("nats://127.0.0.1:{}", self.port);
-        NatsLog::builder(Servers::parse(&url).unwrap())
+        // JetStream takes no stream that is to retain more than there is room for.
+        let little = NatsRetention {
+            bytes: Some(64 << 20),
+            ..NatsRetention::default()
+        };
+        NatsLog::builder(Servers::parse(&url).unwrap()).retention(little)
     }
 
     async fn open(&self) -> NatsLog {
@@ -81,7 +86,10 @@ impl Drop for Server {
 
 async fn open(builder: NatsLogBuilder) -> NatsLog {
     let log = builder.open().unwrap();
-    timeout(DEADLINE, log.opened()).await.unwrap().unwrap();
+    match timeout(DEADLINE, log.opened()).await {
+        Ok(opened) => opened.unwrap(),
+        Err(_) => panic!("it is not open: {:?}", *log.condition().borrow()),
+    }
     log
 }
 
