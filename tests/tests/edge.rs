@@ -1,7 +1,7 @@
 //! The edge of the server: what is late, malformed, too much, or not taken.
 #![allow(clippy::expect_used, reason = "a test")]
 
-use stoat_tests::{Connection, Request, Response, Server, Setup, eventually, within};
+use stoat_tests::{Connection, Raw, Request, Response, Server, Setup, eventually, within};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Checks an answer that the server gives without a request, and that the connection ends.
@@ -151,6 +151,42 @@ async fn garbage_behind_a_request_does_not_cost_its_answer() {
     assert_eq!(published.status, 201);
     assert_eq!(connection.response(false).await.status, 200);
     refused(connection, 400).await;
+}
+
+#[tokio::test]
+async fn requests_that_are_sent_ahead_are_answered_in_order_and_may_end_in_a_websocket() {
+    let server = Server::start(&[]);
+    let body = |n| format!(r#"{{"type":"a","payload":{{"n":{n}}}}}"#);
+    let publish = |n| {
+        let body = body(n);
+        format!(
+            "POST /api/v1/events HTTP/1.1\r\nHost: a\r\nX-Correlation-ID: ahead-{n}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let asked: String = (0..200).map(publish).collect();
+    let asked = asked + &Raw::handshake(&server, "/ws?last_event_id=earliest", "");
+    let mut connection = sent(&server, asked.as_bytes()).await;
+    let mut ids = Vec::new();
+    for n in 0..200 {
+        let published = connection.response(false).await;
+        assert_eq!(published.status, 201, "{published:?}");
+        let answer = published.json();
+        assert_eq!(answer["correlation_id"], format!("ahead-{n}"));
+        ids.push(answer["event_id"].clone());
+    }
+    let (raw, answer) = Raw::upgrade(connection, "").await;
+    let mut raw = raw.unwrap_or_else(|| panic!("an upgrade, not {answer:?}"));
+    let mut events = Vec::new();
+    while events.len() < 200 {
+        let frame = raw.frame().await.expect("an event");
+        let event: serde_json::Value = serde_json::from_str(frame.text()).expect("an event");
+        if event["type"] == "a" {
+            events.push(event["event_id"].clone());
+        }
+    }
+    assert_eq!(events, ids);
 }
 
 #[tokio::test]

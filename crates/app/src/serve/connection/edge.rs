@@ -1,4 +1,5 @@
-//! The stream below HTTP/1: knows whose turn it is, and keeps back answers that are not ours.
+//! The stream below HTTP/1: knows whose turn it is, keeps back answers that are not ours, and sends
+//! those together that a client did not wait for.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,6 +22,9 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What is read ahead of a client that is sent a stream, and has nothing to say.
 const READ_AHEAD: usize = 4 << 10;
 
+/// The most that is kept to be sent together.
+const MOST_UNSENT: usize = 16 << 10;
+
 /// A stream in the hands of the HTTP library; it comes back to [`Shared`] when it is dropped.
 #[derive(Debug)]
 pub(super) struct Edge<S> {
@@ -31,13 +35,16 @@ pub(super) struct Edge<S> {
     held: Vec<u8>,
     /// Nothing was handed on yet: it may turn out to be HTTP/2.
     sniffs: bool,
+    /// What the library has written and the stream has not taken.
+    unsent: Vec<u8>,
 }
 
 /// What a connection's task, its stream and its service know in common.
 #[derive(Debug)]
 pub(super) struct Shared<S> {
     state: Mutex<State>,
-    returned: Mutex<Option<S>>,
+    /// With what was not sent.
+    returned: Mutex<Option<(S, Vec<u8>)>>,
 }
 
 #[derive(Debug)]
@@ -46,10 +53,27 @@ struct State {
     /// Of the stream of events that is the answer.
     flow: Option<Flow>,
     ledger: Ledger,
+    ahead: Ahead,
     /// The library has answered on its own; that answer was kept back.
     refused: Option<u16>,
     /// The client speaks HTTP/2, and began with this.
     http2: Option<Vec<u8>>,
+}
+
+/// Whether the client sends requests without waiting for the answers to those before (pipelining,
+/// RFC 9112, section 9.3.2). Then one call to the system sends several answers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ahead {
+    /// It has done so.
+    seen: bool,
+    /// Something was written since the task of the connection last waited.
+    wrote: bool,
+    /// The task is about to wait: nothing is kept any more.
+    waits: bool,
+    /// Something is kept.
+    keeps: bool,
+    /// Something has come since the last request did.
+    begun: bool,
 }
 
 /// Whose turn it is.
@@ -80,6 +104,7 @@ impl<S> Shared<S> {
                 },
                 flow: None,
                 ledger: Ledger::default(),
+                ahead: Ahead::default(),
                 refused: None,
                 http2: None,
             }),
@@ -89,7 +114,10 @@ impl<S> Shared<S> {
 
     /// A request has come.
     pub(super) fn request(&self) {
-        self.state().turn = Turn::Work;
+        let mut state = self.state();
+        state.turn = Turn::Work;
+        state.ahead.seen |= state.ahead.wrote;
+        state.ahead.begun = false;
     }
 
     /// Its answer is there, with a body of so many bytes; `None` as [`Ledger::expect`] has it.
@@ -135,8 +163,25 @@ impl<S> Shared<S> {
         self.state().http2.take()
     }
 
-    /// The stream, once the library has let go of it.
-    pub(super) fn take_stream(&self) -> Option<S> {
+    /// Polls what drives the stream, so that nothing is kept while that waits.
+    pub(super) fn poll<F: Future>(
+        &self,
+        mut connection: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        let mut polled = connection.as_mut().poll(cx);
+        if polled.is_pending() && self.state().ahead.keeps {
+            self.state().ahead.waits = true;
+            // It flushes the stream each time.
+            polled = connection.poll(cx);
+        }
+        let mut state = self.state();
+        (state.ahead.waits, state.ahead.wrote) = (false, false);
+        polled
+    }
+
+    /// The stream, once the library has let go of it, and what is to be sent before all else.
+    pub(super) fn take_stream(&self) -> Option<(S, Vec<u8>)> {
         lock(&self.returned).take()
     }
 
@@ -156,6 +201,7 @@ impl<S> Edge<S> {
             shared,
             held: Vec::new(),
             sniffs: true,
+            unsent: Vec::new(),
         }
     }
 
@@ -168,6 +214,7 @@ impl<S> Edge<S> {
             shared: Arc::new(shared),
             held,
             sniffs: false,
+            unsent: Vec::new(),
         }
     }
 }
@@ -191,7 +238,8 @@ pub(super) fn take_tcp(upgraded: Upgraded) -> Taken {
 
 impl<S> Drop for Edge<S> {
     fn drop(&mut self) {
-        *lock(&self.shared.returned) = self.stream.take();
+        let unsent = std::mem::take(&mut self.unsent);
+        *lock(&self.shared.returned) = self.stream.take().map(|stream| (stream, unsent));
     }
 }
 
@@ -253,6 +301,27 @@ impl<S: AsyncRead + Unpin> Edge<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Edge<S> {
+    /// Sends what was kept.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unsent.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let stream = self.stream.as_mut().ok_or_else(gone)?;
+        while !self.unsent.is_empty() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.unsent))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => drop(self.unsent.drain(..written)),
+            }
+        }
+        self.unsent = Vec::new();
+        let mut state = self.shared.state();
+        state.ahead.keeps = false;
+        state.next_turn();
+        Poll::Ready(Ok(()))
+    }
+}
+
 fn may_be_http2(bytes: &[u8]) -> bool {
     !bytes.is_empty() && (PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE))
 }
@@ -273,10 +342,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
             let stream = edge.stream.as_mut().ok_or_else(gone)?;
             ready!(Pin::new(stream).poll_read(cx, buf))?;
         }
-        if buf.filled().len() > before
-            && let Turn::Head { begun, .. } = &mut edge.shared.state().turn
-        {
-            *begun = true;
+        if buf.filled().len() > before {
+            let mut state = edge.shared.state();
+            state.ahead.begun = true;
+            if let Turn::Head { begun, .. } = &mut state.turn {
+                *begun = true;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -297,12 +368,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let edge = self.get_mut();
-        let stream = edge.stream.as_mut().ok_or_else(gone)?;
         let all = bytes.iter().map(|piece| piece.len()).sum();
-        let ours = edge.shared.state().ours(bytes);
+        let (ours, keeps) = edge.shared.state().ours(bytes);
         if ours == 0 {
             return Poll::Ready(Ok(all));
         }
+        if keeps && edge.unsent.len() + all <= MOST_UNSENT {
+            let before = edge.unsent.len();
+            bytes
+                .iter()
+                .for_each(|piece| edge.unsent.extend_from_slice(piece));
+            edge.unsent.truncate(before + ours);
+            edge.shared.state().kept(ours);
+            return Poll::Ready(Ok(ours));
+        }
+        ready!(edge.poll_send(cx))?;
+        let stream = edge.stream.as_mut().ok_or_else(gone)?;
         let written = if ours == all {
             ready!(Pin::new(stream).poll_write_vectored(cx, bytes))?
         } else {
@@ -324,12 +405,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let edge = self.get_mut();
         edge.look_for_the_end(cx)?;
+        if edge.shared.state().keeps() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(edge.poll_send(cx))?;
         let stream = edge.stream.as_mut().ok_or_else(gone)?;
         Pin::new(stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let edge = self.get_mut();
+        ready!(edge.poll_send(cx))?;
         if edge.shared.state().goes_on() {
             return Poll::Ready(Ok(()));
         }
@@ -344,25 +430,42 @@ impl State {
         self.refused.is_some() || self.http2.is_some()
     }
 
-    /// How many of the bytes to write are ours. Of those that are not it only takes the status.
-    fn ours(&mut self, bytes: &[IoSlice<'_>]) -> usize {
+    /// How many of the bytes to write are ours, and whether they are kept. Of those that are not
+    /// it only takes the status.
+    fn ours(&mut self, bytes: &[IoSlice<'_>]) -> (usize, bool) {
         if self.refused.is_some() {
-            return 0;
+            return (0, false);
         }
         let ours = self.ledger.ours(bytes);
         if ours == 0 {
             let head = bytes.iter().find(|piece| !piece.is_empty());
             self.refused = head.map(|head| status(head));
         }
-        ours
+        (ours, self.keeps())
+    }
+
+    /// What is written now waits for what comes after it.
+    fn keeps(&self) -> bool {
+        self.ahead.seen && !self.ahead.waits && !self.ledger.is_open()
+    }
+
+    fn kept(&mut self, bytes: usize) {
+        self.ledger.written(bytes);
+        (self.ahead.wrote, self.ahead.keeps) = (true, true);
     }
 
     fn written(&mut self, bytes: usize) {
         self.ledger.written(bytes);
+        self.ahead.wrote = true;
+        self.next_turn();
+    }
+
+    /// Once all is sent it is the client's turn.
+    fn next_turn(&mut self) {
         if self.ledger.is_even() && matches!(self.turn, Turn::Answer { .. }) {
             self.turn = Turn::Head {
                 since: Instant::now(),
-                begun: false,
+                begun: self.ahead.begun,
             };
         }
     }

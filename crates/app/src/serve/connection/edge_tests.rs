@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::Response;
-use http_body_util::Empty;
+use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -82,7 +82,10 @@ async fn an_answer_that_is_not_ours_is_kept_back() {
     assert_eq!(shared.refused(), Some(431));
     assert!(shared.take_stream().is_none());
     drop(edge);
-    shared.take_stream().unwrap().write_all(b"!").await.unwrap();
+    let (mut stream, unsent) = shared.take_stream().unwrap();
+    assert!(unsent.is_empty());
+    stream.write_all(b"!").await.unwrap();
+    drop(stream);
     let mut said = String::new();
     client.read_to_string(&mut said).await.unwrap();
     assert_eq!(said, "HTTP/1.1 200 OK\r\n\r\nok!");
@@ -111,4 +114,230 @@ async fn what_may_be_http2_is_held_until_it_is_known() {
     client.write_all(&first).await.unwrap();
     edge.read(&mut piece).await.unwrap_err();
     assert_eq!(shared.take_http2(), Some(first));
+}
+
+/// A stream that notes what each call wrote.
+struct Noted {
+    stream: DuplexStream,
+    writes: Arc<Mutex<Vec<String>>>,
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        let text = String::from_utf8_lossy(&bytes[..written]).into_owned();
+        lock(&self.writes).push(text);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The client of a connection that answers each request with its path, `/late` once it is told to,
+/// and `/upgrade` with 101.
+struct Pipelined {
+    client: DuplexStream,
+    /// What each call to the stream wrote.
+    writes: Arc<Mutex<Vec<String>>>,
+    tell: oneshot::Sender<()>,
+    /// Ends with the status of a refusal, and what was not sent.
+    ended: tokio::task::JoinHandle<(Option<u16>, Vec<u8>)>,
+}
+
+/// Over a stream that takes so many bytes at once.
+fn pipelined(room: usize) -> Pipelined {
+    let (client, stream) = duplex(room);
+    let writes = Arc::new(Mutex::new(Vec::new()));
+    let stream = Noted {
+        stream,
+        writes: Arc::clone(&writes),
+    };
+    let (tell, told) = oneshot::channel();
+    let told = Mutex::new(Some(told));
+    let shared = Arc::new(Shared::new(Instant::now()));
+    let answers = Arc::clone(&shared);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let answers = Arc::clone(&answers);
+        answers.request();
+        let path = request.uri().path().to_owned();
+        let told = match &*path {
+            "/late" => lock(&told).take(),
+            _ => None,
+        };
+        async move {
+            if let Some(told) = told {
+                told.await.unwrap();
+            }
+            let answer = Response::builder();
+            let answer = match &*path {
+                "/upgrade" => answer.status(101).header("connection", "upgrade"),
+                _ => answer,
+            };
+            let length = (path != "/upgrade").then_some(path.len() as u64);
+            answers.answer(length);
+            let body = Full::new(Bytes::from(length.map_or(String::new(), |_| path)));
+            Ok::<_, Infallible>(answer.body(body).unwrap())
+        }
+    });
+    #[expect(clippy::disallowed_methods, reason = "behind it is no request")]
+    let ended = tokio::spawn(async move {
+        {
+            let edge = Edge::new(stream, Arc::clone(&shared));
+            let connection = http1::Builder::new()
+                .half_close(true)
+                .serve_connection(TokioIo::new(edge), service);
+            let mut connection = std::pin::pin!(connection.with_upgrades());
+            let polled = std::future::poll_fn(|cx| shared.poll(connection.as_mut(), cx));
+            drop(polled.await);
+        }
+        let refused = shared.refused();
+        (
+            refused,
+            shared.take_stream().map_or(Vec::new(), |taken| taken.1),
+        )
+    });
+    Pipelined {
+        client,
+        writes,
+        tell,
+        ended,
+    }
+}
+
+fn asking(paths: &[&str]) -> String {
+    let ask = |path: &&str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    paths.iter().map(ask).collect()
+}
+
+/// Reads until all of these were answered in this order.
+async fn answered(client: &mut DuplexStream, paths: &[&str]) -> String {
+    let mut said = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&said).into_owned();
+        let mut rest = &text[..];
+        let found = |path: &&str| match rest.split_once(&format!("\r\n\r\n{path}")) {
+            Some((_, after)) => {
+                rest = after;
+                true
+            }
+            None => false,
+        };
+        if paths.iter().all(found) {
+            return text;
+        }
+        assert!(client.read_buf(&mut said).await.unwrap() > 0, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_waited_for_leave_together_and_none_waits_for_another() {
+    let Pipelined {
+        mut client,
+        writes,
+        tell,
+        ..
+    } = pipelined(1 << 16);
+    // It is learnt with the second request.
+    client
+        .write_all(asking(&["/a", "/b"]).as_bytes())
+        .await
+        .unwrap();
+    answered(&mut client, &["/a", "/b"]).await;
+    lock(&writes).clear();
+
+    let asked = asking(&["/c", "/d", "/e", "/late", "/f", "/g"]);
+    client.write_all(asked.as_bytes()).await.unwrap();
+    answered(&mut client, &["/c", "/d", "/e"]).await;
+    assert_eq!(lock(&writes).len(), 1, "{writes:?}");
+    tell.send(()).unwrap();
+    answered(&mut client, &["/late", "/f", "/g"]).await;
+    assert_eq!(lock(&writes).len(), 2, "{writes:?}");
+}
+
+#[tokio::test]
+async fn what_was_kept_leaves_before_the_end_and_before_an_upgrade() {
+    for last in ["no HTTP\r\n\r\n", &asking(&["/upgrade"])] {
+        let Pipelined {
+            mut client, ended, ..
+        } = pipelined(1 << 16);
+        let asked = asking(&["/a", "/b", "/c"]) + last;
+        client.write_all(asked.as_bytes()).await.unwrap();
+        let mut said = answered(&mut client, &["/a", "/b", "/c"]).await;
+        let (refused, unsent) = ended.await.unwrap();
+        assert!(unsent.is_empty(), "{}", String::from_utf8_lossy(&unsent));
+        client.read_to_string(&mut said).await.unwrap();
+        let is_upgrade = last.contains("upgrade");
+        assert_eq!(said.contains("HTTP/1.1 101"), is_upgrade, "{said}");
+        assert_eq!(refused, (!is_upgrade).then_some(400));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_little_at_once_gets_all_in_order() {
+    let Pipelined { client, writes, .. } = pipelined(50);
+    let paths: Vec<_> = (0..500).map(|n| format!("/{n:0100}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let asked = asking(&paths);
+    let (mut from, mut to) = tokio::io::split(client);
+    let ask = async { to.write_all(asked.as_bytes()).await.unwrap() };
+    let take = async {
+        let mut said = String::new();
+        while !said.ends_with(paths[499]) {
+            let mut piece = [0; 70];
+            let count = from.read(&mut piece).await.unwrap();
+            said += std::str::from_utf8(&piece[..count]).unwrap();
+        }
+        said
+    };
+    let ((), said) = tokio::join!(ask, take);
+    let bodies = said.split("\r\n\r\n").skip(1);
+    assert!(
+        bodies
+            .zip(&paths)
+            .all(|(body, path)| body.starts_with(path))
+    );
+    assert_eq!(said, lock(&writes).concat());
+}
+
+#[tokio::test]
+async fn what_was_kept_comes_back_with_a_stream_that_broke_off() {
+    let Pipelined {
+        mut client, ended, ..
+    } = pipelined(1 << 16);
+    let asked = asking(&["/a", "/b", "/c"]) + "GET /d HT";
+    // All of it is there, and the end, before the server looks.
+    client.write_all(asked.as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    let (refused, unsent) = ended.await.unwrap();
+    assert_eq!(refused, None);
+    let mut said = String::new();
+    client.read_to_string(&mut said).await.unwrap();
+    said += std::str::from_utf8(&unsent).unwrap();
+    let bodies = said.split("\r\n\r\n").skip(1);
+    assert!(
+        bodies
+            .zip(["/a", "/b", "/c"])
+            .all(|(body, path)| body.starts_with(path))
+    );
+    assert!(said.ends_with("/c") && !unsent.is_empty(), "{said}");
 }

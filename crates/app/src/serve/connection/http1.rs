@@ -1,7 +1,7 @@
 //! HTTP/1: requests one after the other, each part of them within its time.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stoat_correlation::CorrelationService;
 use stoat_ws_hub::TakeTcp;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::edge::{Edge, Shared, Turn, take_tcp};
 use super::{Client, HEAD_BYTES, http2, refusal};
@@ -72,9 +72,15 @@ where
         drive(pin!(connection), &shared, &app.limits, &mut stopping).await
     };
     // The library has let go of the stream.
-    let Some(stream) = shared.take_stream() else {
+    let Some((mut stream, unsent)) = shared.take_stream() else {
         return;
     };
+    if !unsent.is_empty() {
+        let sent = timeout(app.limits.answer_timeout, stream.write_all(&unsent)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
     if let Some(begun) = shared.take_http2() {
         let client = Client {
             app,
@@ -119,7 +125,7 @@ where
         let look = look(shared.turn(), limits);
         // No order matters here: each branch leads to the end on its own.
         tokio::select! {
-            ended = connection.as_mut() => {
+            ended = poll_fn(|cx| shared.poll(connection.as_mut(), cx)) => {
                 return match ended {
                     Err(error) if error.is_incomplete_message() && begun(shared.turn()) => {
                         End::BrokenOff

@@ -74,6 +74,11 @@ impl Ledger {
         self.expected.is_empty() && self.cleared == 0 && matches!(self.at, At::Start)
     }
 
+    /// All that follows is ours: it is no answer of a known length.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.at, At::Open | At::Head(_, None))
+    }
+
     /// Goes on to the first byte that is not ours; says how many were.
     fn judge(&mut self, bytes: &[u8]) -> usize {
         let mut judged = 0;
