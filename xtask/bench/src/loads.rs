@@ -172,8 +172,8 @@ pub(crate) const LOADS: &[Load] = &[
         name: "A",
         what: "20 events per second",
         note: "Each run takes three times as long as those of the other loads, since a p99 of few events \
-               is their maximum. And there are three in each round: the machine differs more from \
-               minute to minute than the servers do.",
+               is their maximum. And there are three in each round, as under load B: the machine \
+               differs more from minute to minute than the servers do.",
         arguments: &["--rate", "20", "--size", "256"],
         longer: 3.0,
         often: 3,
@@ -192,6 +192,7 @@ pub(crate) const LOADS: &[Load] = &[
         name: "B",
         what: "flat out, at most 64 events on their way",
         arguments: &["--flat", "--window", "64", "--size", "256"],
+        often: 3,
         metrics: &[CPU, DELIVERIES, LAST_P99, LOAD_BUSY],
         ..DEFAULT
     },
