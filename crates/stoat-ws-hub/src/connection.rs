@@ -10,6 +10,7 @@ mod frame_guard;
 pub(crate) mod fuzzing;
 mod line;
 mod pace;
+mod pages;
 mod protocol;
 mod session;
 mod stream;

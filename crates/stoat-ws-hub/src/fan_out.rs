@@ -161,15 +161,18 @@ impl Rounds {
         let started = Instant::now();
         // After the batch was read: who takes a place from now on has read the log since.
         row.mark(batch, marks);
-        let offer = |line: &mut Line, tally: &mut Tally| line.offer(batch, position, hub, tally);
+        batch.prepare(marks.iter().map(|block| block.count_ones() as usize).sum());
+        let ready = &*batch;
+        let offer = |line: &mut Line, tally: &mut Tally| line.offer(ready, position, hub, tally);
         let mut written = None;
         let settle = |tally: &mut Tally, now| {
-            if batch.settle(tally, now) {
+            if ready.settle(tally, now) {
                 written = Some(now);
             }
         };
         let counters = &hub.registry.counters;
         let offered = row.visit(marks, counters, offer, settle).await;
+        batch.done();
         row.set_position(batch.to());
 
         let round = started.elapsed();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use stoat_events::{EventLog, Filter, LogEntry, ReadLimit, ReadStatus};
 
+use super::pages::Pages;
 use crate::stats::Tally;
 
 /// The most of a batch: enough that writing it outweighs making it.
@@ -11,6 +12,9 @@ const LIMIT: ReadLimit = ReadLimit {
     events: 1024,
     bytes: 128 << 10,
 };
+
+/// For fewer sockets it costs more to prepare for them than it saves.
+const MANY: usize = 16;
 
 /// The events `from + 1 ..= to` of a log, their frames one after the other.
 ///
@@ -23,6 +27,8 @@ pub(crate) struct Batch {
     entries: Vec<LogEntry>,
     /// The frames of several entries; empty for one, whose own bytes serve.
     joined: Vec<u8>,
+    /// The same, for many sockets.
+    pages: Pages,
     /// Sum of the ages of all entries at `oldest`, negative: their distance to it.
     newer_by: Duration,
     /// Events before the first were gone already.
@@ -105,6 +111,23 @@ impl Batch {
             [only] => only.encoded().ws_frame(),
             _ => &self.joined,
         }
+    }
+
+    /// Gets ready to be written to this many sockets, until it is [done](Self::done).
+    pub(crate) fn prepare(&mut self, sockets: usize) {
+        if sockets >= MANY {
+            self.pages.put(&self.joined);
+        }
+    }
+
+    /// It was written.
+    pub(crate) fn done(&mut self) {
+        self.pages.clear();
+    }
+
+    /// The frames of all events as they were [prepared](Self::prepare).
+    pub(super) fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The events.

@@ -64,7 +64,11 @@ impl Line {
     /// connection's task whatever takes longer.
     pub(crate) fn offer(&mut self, batch: &Batch, position: u64, hub: &Hub, tally: &mut Tally) {
         let need = self.follower.need(batch, position);
-        self.meet(need, batch.bytes(), position, hub, |follower, bytes| {
+        let send = |stream: &TcpStream| {
+            let shared = batch.pages().send(stream);
+            shared.unwrap_or_else(|| send(stream, batch.bytes()))
+        };
+        self.meet(need, send, position, hub, |follower, bytes| {
             follower.took(batch, bytes, tally, now)
         });
     }
@@ -77,17 +81,20 @@ impl Line {
             position,
         } = beat;
         let need = self.follower.need_of_beat(*number, *position);
-        self.meet(need, event.ws_frame(), *position, hub, |follower, bytes| {
+        let send = |stream: &TcpStream| send(stream, event.ws_frame());
+        self.meet(need, send, *position, hub, |follower, bytes| {
             follower.took_beat(event, *number, *position, bytes, tally)
         });
     }
 
-    /// Does what is needed about bytes that are new; `took` learns how many the socket took,
-    /// and says whether they were all.
+    /// Does what is needed about bytes that are new: `send` hands them to the kernel past the
+    /// runtime, which would first look up whether it believes the socket to be writable; `took`
+    /// learns how many the socket took, and says whether they were all. Where it is full the
+    /// connection's task finds that out in the runtime's way, and waits.
     fn meet(
         &mut self,
         need: Need,
-        bytes: &[u8],
+        send: impl FnOnce(&TcpStream) -> io::Result<usize>,
         position: u64,
         hub: &Hub,
         took: impl FnOnce(&mut Follower, usize) -> bool,
@@ -95,10 +102,10 @@ impl Line {
         let done = match need {
             Need::Nothing => return,
             Need::Look => self.look(position, hub),
-            Need::Whole => match self.send(bytes) {
-                Ok(Some(bytes)) => took(&mut self.follower, bytes),
-                Ok(None) => false,
-                Err(_) => return self.give_up(GivenUp::Lost, position),
+            Need::Whole => match send(&self.stream) {
+                Ok(bytes @ 1..) => took(&mut self.follower, bytes),
+                Err(error) if is_full(error.kind()) => false,
+                Ok(0) | Err(_) => return self.give_up(GivenUp::Lost, position),
             },
         };
         if !done {
@@ -154,18 +161,6 @@ impl Line {
             }
         }
         false
-    }
-
-    /// Hands bytes to the kernel past the runtime, which would first look up whether it
-    /// believes the socket to be writable. `None` where it is full: the connection's task
-    /// then finds that out in the runtime's way, and waits.
-    fn send(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        match send(&self.stream, bytes) {
-            Ok(0) => Err(ErrorKind::WriteZero.into()),
-            Ok(sent) => Ok(Some(sent)),
-            Err(error) if is_full(error.kind()) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// Ready when the socket has what the last turn was lacking.
