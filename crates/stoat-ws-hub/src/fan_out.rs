@@ -191,7 +191,7 @@ impl Rounds {
         let fell_behind = hub.log.bounds().last > batch.to() && !batch.is_full();
         if fell_behind && batch.entries().len() >= A_BACKLOG {
             // A moment later more goes out with each write.
-            pause.wait((round / 2).min(LONGEST_PAUSE)).await;
+            pause.wait((round / 4).min(LONGEST_PAUSE)).await;
         }
         true
     }
