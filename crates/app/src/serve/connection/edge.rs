@@ -50,6 +50,8 @@ pub(super) struct Shared<S> {
 #[derive(Debug)]
 struct State {
     turn: Turn,
+    /// Some of the next head has come, or it is the first of the connection.
+    begun: bool,
     /// Of the stream of events that is the answer.
     flow: Option<Flow>,
     ledger: Ledger,
@@ -72,19 +74,13 @@ struct Ahead {
     waits: bool,
     /// Something is kept.
     keeps: bool,
-    /// Something has come since the last request did.
-    begun: bool,
 }
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Turn {
     /// The client's: the head of a request is due.
-    Head {
-        since: Instant,
-        /// It is the first of the connection, or some of it has come.
-        begun: bool,
-    },
+    Head { since: Instant },
     /// Ours.
     Work,
     /// The client's: there is an answer to take.
@@ -98,10 +94,8 @@ impl<S> Shared<S> {
     pub(super) fn new(accepted: Instant) -> Self {
         Self {
             state: Mutex::new(State {
-                turn: Turn::Head {
-                    since: accepted,
-                    begun: true,
-                },
+                turn: Turn::Head { since: accepted },
+                begun: true,
                 flow: None,
                 ledger: Ledger::default(),
                 ahead: Ahead::default(),
@@ -116,8 +110,8 @@ impl<S> Shared<S> {
     pub(super) fn request(&self) {
         let mut state = self.state();
         state.turn = Turn::Work;
+        state.begun = false;
         state.ahead.seen |= state.ahead.wrote;
-        state.ahead.begun = false;
     }
 
     /// Its answer is there, with a body of so many bytes; `None` as [`Ledger::expect`] has it.
@@ -144,6 +138,12 @@ impl<S> Shared<S> {
             },
             None => state.turn,
         }
+    }
+
+    /// A head is due, and it is the first of the connection, or some of it has come.
+    pub(super) fn head_has_begun(&self) -> bool {
+        let state = self.state();
+        state.begun && matches!(state.turn, Turn::Head { .. })
     }
 
     /// The connection is cut off, since the client does not do its part.
@@ -343,11 +343,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
             ready!(Pin::new(stream).poll_read(cx, buf))?;
         }
         if buf.filled().len() > before {
-            let mut state = edge.shared.state();
-            state.ahead.begun = true;
-            if let Turn::Head { begun, .. } = &mut state.turn {
-                *begun = true;
-            }
+            edge.shared.state().begun = true;
         }
         Poll::Ready(Ok(()))
     }
@@ -465,7 +461,6 @@ impl State {
         if self.ledger.is_even() && matches!(self.turn, Turn::Answer { .. }) {
             self.turn = Turn::Head {
                 since: Instant::now(),
-                begun: self.ahead.begun,
             };
         }
     }

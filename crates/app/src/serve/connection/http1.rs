@@ -127,7 +127,7 @@ where
         tokio::select! {
             ended = poll_fn(|cx| shared.poll(connection.as_mut(), cx)) => {
                 return match ended {
-                    Err(error) if error.is_incomplete_message() && begun(shared.turn()) => {
+                    Err(error) if error.is_incomplete_message() && shared.head_has_begun() => {
                         End::BrokenOff
                     }
                     _ => End::Over,
@@ -142,7 +142,7 @@ where
                 let turn = shared.turn();
                 if deadline(turn, limits).is_some_and(|deadline| deadline <= Instant::now()) {
                     shared.give_up();
-                    return if begun(turn) { End::Late } else { End::Over };
+                    return if shared.head_has_begun() { End::Late } else { End::Over };
                 }
             }
         }
@@ -170,7 +170,7 @@ where
 /// Until when the client has to do its part; none while it is our turn.
 fn deadline(turn: Turn, limits: &Limits) -> Option<Instant> {
     match turn {
-        Turn::Head { since, .. } => Some(since + limits.head_timeout),
+        Turn::Head { since } => Some(since + limits.head_timeout),
         Turn::Answer { since } => Some(since + limits.answer_timeout),
         Turn::Stream { since } => Some(since? + limits.answer_timeout),
         Turn::Work => None,
@@ -182,10 +182,6 @@ fn deadline(turn: Turn, limits: &Limits) -> Option<Instant> {
 fn look(turn: Turn, limits: &Limits) -> Instant {
     let soonest = Instant::now() + limits.head_timeout.min(limits.answer_timeout);
     deadline(turn, limits).map_or(soonest, |deadline| deadline.min(soonest))
-}
-
-fn begun(turn: Turn) -> bool {
-    matches!(turn, Turn::Head { begun: true, .. })
 }
 
 /// The length of the body as it is sent; `None` where it cannot be told, or all that follows is
