@@ -97,12 +97,14 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<(), ServeError> {
             server.app.engine.opened().await?;
             announce(&server);
             supervisor.ready().await;
-            server.run(stopped).await
+            tokio::select! {
+                result = server.run(stopped) => result,
+                never = supervisor.stay_alive() => match never {},
+            }
         };
         tokio::select! {
             result = serving => result,
             () = signals.watch(stop, tls, &supervisor) => Err(ServeError::CutShort),
-            never = supervisor.stay_alive() => match never {},
         }
     });
     // Whatever still runs has had its time.
