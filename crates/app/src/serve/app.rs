@@ -84,11 +84,9 @@ impl App {
     ) -> Result<Self, prometheus::Error> {
         let Log { log, engine } = log;
         let hub = ConnectionManager::new(log, hub_config(settings));
-        let (metrics, health) = (Metrics::new(&hub)?, Health::new(&[engine.part()]));
+        let (metrics, health) = (Metrics::new(&hub)?, Health::new(engine.clone()));
         if let Engine::Nats(log) = &engine {
             metrics.add_broker(Arc::clone(log))?;
-            // Nobody is told: the server may never be seen in this state.
-            health.set(engine.part(), Err("starting".to_owned()));
         }
         Ok(Self {
             tracer: Tracer::start(settings, metrics.spans(), metrics.deliveries(), &hub),

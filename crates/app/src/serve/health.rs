@@ -1,7 +1,7 @@
 //! Whether the server lives and is ready, and the `health_status` events that tell of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
@@ -11,6 +11,7 @@ use stoat_events::{Event, EventType};
 use stoat_ws_hub::ConnectionManager;
 
 use super::answer::{Outcome, json};
+use super::log::Engine;
 use super::metrics::Metrics;
 
 const OK: &str = "ok";
@@ -18,10 +19,12 @@ const DEGRADED: &str = "degraded";
 const DRAINING: &str = "draining";
 const ACCEPTING: &str = "accepting";
 
-/// The readiness of the server: the state of each of its parts.
+/// The readiness of the server: whether it accepts work, and how its log is doing.
 #[derive(Debug)]
 pub(super) struct Health {
-    checks: Mutex<BTreeMap<&'static str, String>>,
+    /// Asked each time: whoever was refused by the log sees why.
+    engine: Engine,
+    drains: AtomicBool,
     /// What was last published; held while publishing, so that changes come in their order.
     published: tokio::sync::Mutex<Report>,
 }
@@ -37,26 +40,18 @@ pub(super) struct Report {
 }
 
 impl Health {
-    /// All is well with the parts of these names, and the server accepts work.
-    pub(super) fn new(parts: &[&'static str]) -> Self {
-        let parts = parts.iter().copied().chain([ACCEPTING]);
-        let checks: BTreeMap<_, _> = parts.map(|name| (name, OK.to_owned())).collect();
+    /// Readers take it that all is well until they are told something else.
+    pub(super) fn new(engine: Engine) -> Self {
         Self {
-            published: tokio::sync::Mutex::new(Report::of(checks.clone())),
-            checks: Mutex::new(checks),
+            published: tokio::sync::Mutex::new(Report::of(engine.part(), Ok(()), false)),
+            engine,
+            drains: AtomicBool::new(false),
         }
-    }
-
-    /// Notes the state of a part: `Err` says what is wrong with it. Takes effect on `/health/ready`
-    /// at once; [`publish_change`](Self::publish_change) tells the readers.
-    pub(super) fn set(&self, part: &'static str, state: Result<(), String>) {
-        let state = state.err().unwrap_or_else(|| OK.to_owned());
-        self.lock().insert(part, state);
     }
 
     /// The server is shutting down: from now on it is not ready.
     pub(super) fn begin_drain(&self) {
-        self.set(ACCEPTING, Err(DRAINING.to_owned()));
+        self.drains.store(true, Ordering::Relaxed);
     }
 
     /// Publishes a `health_status` event if anything changed since the last one.
@@ -105,23 +100,21 @@ impl Health {
     }
 
     fn report(&self) -> Report {
-        Report::of(self.lock().clone())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+        let drains = self.drains.load(Ordering::Relaxed);
+        Report::of(self.engine.part(), self.engine.state(), drains)
     }
 }
 
 impl Report {
-    fn of(checks: BTreeMap<&'static str, String>) -> Self {
-        let status = if checks.get(ACCEPTING).is_some_and(|state| state != OK) {
-            DRAINING
-        } else if checks.values().any(|state| state != OK) {
-            DEGRADED
-        } else {
-            OK
+    fn of(part: &'static str, state: Result<(), String>, drains: bool) -> Self {
+        let status = match (drains, &state) {
+            (true, _) => DRAINING,
+            (false, Err(_)) => DEGRADED,
+            (false, Ok(())) => OK,
         };
+        let accepting = if drains { DRAINING } else { OK };
+        let state = state.err().unwrap_or_else(|| OK.to_owned());
+        let checks = BTreeMap::from([(ACCEPTING, accepting.to_owned()), (part, state)]);
         Self { status, checks }
     }
 }
@@ -131,7 +124,9 @@ mod tests {
     use std::sync::Arc;
 
     use stoat_events::{EventLog, MemoryLog, ReadLimit};
+    use stoat_log_disk::Condition;
     use stoat_ws_hub::HubConfig;
+    use tokio::sync::watch;
 
     use super::*;
 
@@ -140,18 +135,19 @@ mod tests {
         let log = Arc::new(MemoryLog::default());
         let hub = ConnectionManager::new(log.clone(), HubConfig::default());
         let metrics = Metrics::new(&hub).unwrap();
-        let health = Health::new(&["log"]);
+        let (condition, seen) = watch::channel(Condition::Good);
+        let health = Health::new(Engine::Disk(seen));
 
         health.publish_change(&hub, &metrics).await;
         assert_eq!(log.bounds().newest(), None, "a fresh log is empty");
 
-        health.set("log", Err("the disk is full".into()));
+        condition.send_replace(Condition::Full);
+        assert_eq!(health.ready().unwrap().status(), 503, "before it is told");
         health.publish_change(&hub, &metrics).await;
         health.publish_change(&hub, &metrics).await;
-        assert_eq!(health.ready().unwrap().status(), 503);
-        health.set("log", Ok(()));
-        health.publish_change(&hub, &metrics).await;
+        condition.send_replace(Condition::Good);
         assert_eq!(health.ready().unwrap().status(), 200);
+        health.publish_change(&hub, &metrics).await;
         health.begin_drain();
         health.publish_change(&hub, &metrics).await;
 

@@ -122,6 +122,25 @@ impl Engine {
         }
     }
 
+    /// How the log is doing at this moment, in words for everyone: `Err` says what is wrong.
+    pub(super) fn state(&self) -> Result<(), String> {
+        match self {
+            Self::Memory => Ok(()),
+            Self::Disk(condition) => match &*condition.borrow() {
+                disk::Condition::Good => Ok(()),
+                // What went wrong is for the operator's eyes.
+                disk::Condition::Failed(_) => Err("failed until a restart".to_owned()),
+                other => Err(other.to_string()),
+            },
+            Self::Nats(log) => match &*log.condition().borrow() {
+                nats::Condition::Good => Ok(()),
+                // Readers are told once that it is so, and not of each reason.
+                nats::Condition::Away(_) => Err("away".to_owned()),
+                other => Err(other.to_string()),
+            },
+        }
+    }
+
     /// Waits a while for a clustered log to open; without its broker the server starts all the
     /// same, and is not ready.
     ///
@@ -164,53 +183,36 @@ pub(super) fn not_ready(error: impl fmt::Display) -> Problem {
     Problem::new(LOG_NOT_READY, "try another server, or again later").retry_after(1)
 }
 
-/// Tells the readiness, and the readers, how the log is doing. Ends where the log has, with
-/// the reason.
+/// Tells the readers how the log is doing, when that changes. Ends where the log has, with the
+/// reason.
 pub(super) async fn watch(app: &App) -> String {
-    match app.engine.clone() {
+    match &app.engine {
         Engine::Memory => pending().await,
-        Engine::Disk(condition) => {
-            let state = |condition: &disk::Condition| match condition {
-                disk::Condition::Good => Ok(()),
-                // What went wrong is for the operator's eyes.
-                disk::Condition::Failed(_) => Err("failed until a restart".to_owned()),
-                other => Err(other.to_string()),
-            };
-            follow(app, condition, state, |_| false).await
-        }
+        Engine::Disk(condition) => follow(app, condition.clone(), |_| None).await,
         Engine::Nats(log) => {
-            let state = |condition: &nats::Condition| match condition {
-                nats::Condition::Good => Ok(()),
-                // Readers are told once that it is so, and not of each reason.
-                nats::Condition::Away(reason) => {
+            let told = |condition: &nats::Condition| {
+                if let nats::Condition::Away(reason) = condition {
                     tracing::warn!(%reason, "the broker is away");
-                    Err("away".to_owned())
                 }
-                other => Err(other.to_string()),
+                matches!(condition, nats::Condition::Ended(_)).then(|| condition.to_string())
             };
-            let is_end =
-                |condition: &nats::Condition| matches!(condition, nats::Condition::Ended(_));
             let mut condition = log.condition();
             // How it is now is news too.
             condition.mark_changed();
-            follow(app, condition, state, is_end).await
+            follow(app, condition, told).await
         }
     }
 }
 
-async fn follow<C: fmt::Display>(
+/// Publishes each change; `end` says for what reason there will be no more.
+async fn follow<C>(
     app: &App,
     mut condition: watch::Receiver<C>,
-    state: impl Fn(&C) -> Result<(), String>,
-    is_end: impl Fn(&C) -> bool,
+    end: impl Fn(&C) -> Option<String>,
 ) -> String {
     // Ends with the log, which the hub holds.
     while condition.changed().await.is_ok() {
-        let (state, end) = {
-            let now = condition.borrow_and_update();
-            (state(&now), is_end(&now).then(|| now.to_string()))
-        };
-        app.health.set(app.engine.part(), state);
+        let end = end(&condition.borrow_and_update());
         if let Some(reason) = end {
             return reason;
         }
