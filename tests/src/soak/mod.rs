@@ -21,7 +21,7 @@ use crate::http::Request;
 use crate::prometheus::Metrics;
 use crate::raw::Raw;
 use crate::relay::Relay;
-use crate::server::Server;
+use crate::server::Setup;
 use crate::tls::Identity;
 use crate::wait::eventually;
 use ledger::{Ledger, Record};
@@ -87,7 +87,13 @@ impl Scene {
 pub async fn run(over: Over, duration: Duration, seed: u64) -> Report {
     let identity = Identity::new();
     let mut server = match over {
-        Over::Tcp => Server::start(&[SETTINGS, &["--handshake-timeout", "2s"]].concat()),
+        // With two workers each has so many of the clients that they are sent large batches from
+        // one copy.
+        Over::Tcp => Setup::default()
+            .env("TOKIO_WORKER_THREADS", "2")
+            .args(SETTINGS)
+            .args(["--handshake-timeout", "2s"])
+            .start(),
         // On a busy machine a handshake of TLS may take that long.
         Over::Tls => identity.serve(&[SETTINGS, &["--handshake-timeout", "20s"]].concat()),
     };

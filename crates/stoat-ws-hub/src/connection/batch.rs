@@ -27,7 +27,7 @@ pub(crate) struct Batch {
     entries: Vec<LogEntry>,
     /// The frames of several entries; empty for one, whose own bytes serve.
     joined: Vec<u8>,
-    /// The same, for many sockets.
+    /// The frames of all entries, for many sockets.
     pages: Pages,
     /// Sum of the ages of all entries at `oldest`, negative: their distance to it.
     newer_by: Duration,
@@ -107,16 +107,13 @@ impl Batch {
 
     /// The frames of all events.
     pub(crate) fn bytes(&self) -> &[u8] {
-        match &self.entries[..] {
-            [only] => only.encoded().ws_frame(),
-            _ => &self.joined,
-        }
+        frames(&self.entries, &self.joined)
     }
 
     /// Gets ready to be written to this many sockets, until it is [done](Self::done).
     pub(crate) fn prepare(&mut self, sockets: usize) {
         if sockets >= MANY {
-            self.pages.put(&self.joined);
+            self.pages.put(frames(&self.entries, &self.joined));
         }
     }
 
@@ -188,5 +185,12 @@ impl Batch {
     /// When the first event was accepted by the log.
     fn oldest(&self) -> Option<Instant> {
         self.entries.first().map(LogEntry::accepted_at)
+    }
+}
+
+fn frames<'a>(entries: &'a [LogEntry], joined: &'a [u8]) -> &'a [u8] {
+    match entries {
+        [only] => only.encoded().ws_frame(),
+        _ => joined,
     }
 }

@@ -66,7 +66,7 @@ impl Line {
         let need = self.follower.need(batch, position);
         let send = |stream: &TcpStream| {
             let shared = batch.pages().send(stream);
-            shared.unwrap_or_else(|| send(stream, batch.bytes()))
+            shared.map_or_else(|| send(stream, batch.bytes()), Ok)
         };
         self.meet(need, send, position, hub, |follower, bytes| {
             follower.took(batch, bytes, tally, now)

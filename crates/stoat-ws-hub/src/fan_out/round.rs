@@ -17,7 +17,7 @@ pub struct Round {
     pub after: u64,
     /// The sequence number of the last event.
     pub to: u64,
-    /// When the first connection was looked at.
+    /// When the task had read the events, and began to look for connections to write them to.
     pub started: Instant,
     /// When the last one had been.
     pub ended: Instant,
