@@ -190,7 +190,7 @@ pub(super) async fn watch(app: &App) -> String {
         Engine::Memory => pending().await,
         Engine::Disk(condition) => follow(app, condition.clone(), |_| None).await,
         Engine::Nats(log) => {
-            let told = |condition: &nats::Condition| {
+            let end = |condition: &nats::Condition| {
                 if let nats::Condition::Away(reason) = condition {
                     tracing::warn!(%reason, "the broker is away");
                 }
@@ -199,12 +199,12 @@ pub(super) async fn watch(app: &App) -> String {
             let mut condition = log.condition();
             // How it is now is news too.
             condition.mark_changed();
-            follow(app, condition, told).await
+            follow(app, condition, end).await
         }
     }
 }
 
-/// Publishes each change; `end` says for what reason there will be no more.
+/// Publishes each change; `end` is shown it first, and says for what reason there will be no more.
 async fn follow<C>(
     app: &App,
     mut condition: watch::Receiver<C>,

@@ -346,6 +346,6 @@ async fn finish(app: &App, stopping: &watch::Sender<bool>, deadline: Instant) {
     stopping.send_replace(true);
     app.connections.close();
     let _ = timeout_at(deadline, app.requests.emptied()).await;
-    // What is still open then has sent no request, or takes no answer.
+    // What is still open then has sent no request.
     let _ = timeout(LAST_BYTES, app.connections.emptied()).await;
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::upgrade::Upgraded;
@@ -13,8 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::ledger::Ledger;
-use crate::serve::sse::Flow;
+use super::shared::Shared;
 
 /// What a client of HTTP/2 begins with.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -39,161 +38,6 @@ pub(super) struct Edge<S> {
     unsent: Vec<u8>,
 }
 
-/// What a connection's task, its stream and its service know in common.
-#[derive(Debug)]
-pub(super) struct Shared<S> {
-    state: Mutex<State>,
-    /// With what was not sent.
-    returned: Mutex<Option<(S, Vec<u8>)>>,
-}
-
-#[derive(Debug)]
-struct State {
-    turn: Turn,
-    /// Some of the next head has come, or it is the first of the connection.
-    begun: bool,
-    /// Of the stream of events that is the answer.
-    flow: Option<Flow>,
-    ledger: Ledger,
-    ahead: Ahead,
-    /// The library has answered on its own; that answer was kept back.
-    refused: Option<u16>,
-    /// The client speaks HTTP/2, and began with this.
-    http2: Option<Vec<u8>>,
-}
-
-/// Whether the client sends requests without waiting for the answers to those before (pipelining,
-/// RFC 9112, section 9.3.2). Then one call to the system sends several answers.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ahead {
-    /// It has done so.
-    seen: bool,
-    /// Something was written since the task of the connection last waited.
-    wrote: bool,
-    /// The task is about to wait: nothing is kept any more.
-    waits: bool,
-    /// Something is kept.
-    keeps: bool,
-}
-
-/// Whose turn it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Turn {
-    /// The client's: the head of a request is due.
-    Head { since: Instant },
-    /// Ours.
-    Work,
-    /// The client's: there is an answer to take.
-    Answer { since: Instant },
-    /// Ours, for as long as events come; the client's where there is a piece to take.
-    Stream { since: Option<Instant> },
-}
-
-impl<S> Shared<S> {
-    /// For a connection that was accepted at that time.
-    pub(super) fn new(accepted: Instant) -> Self {
-        Self {
-            state: Mutex::new(State {
-                turn: Turn::Head { since: accepted },
-                begun: true,
-                flow: None,
-                ledger: Ledger::default(),
-                ahead: Ahead::default(),
-                refused: None,
-                http2: None,
-            }),
-            returned: Mutex::new(None),
-        }
-    }
-
-    /// A request has come.
-    pub(super) fn request(&self) {
-        let mut state = self.state();
-        state.turn = Turn::Work;
-        state.begun = false;
-        state.ahead.seen |= state.ahead.wrote;
-    }
-
-    /// Its answer is there, with a body of so many bytes; `None` as [`Ledger::expect`] has it.
-    pub(super) fn answer(&self, body: Option<u64>) {
-        let mut state = self.state();
-        state.ledger.expect(body);
-        state.turn = Turn::Answer {
-            since: Instant::now(),
-        };
-    }
-
-    /// The answer is a stream of events; it is the last of the connection.
-    pub(super) fn stream(&self, flow: Flow) {
-        let mut state = self.state();
-        state.ledger.expect(None);
-        state.flow = Some(flow);
-    }
-
-    pub(super) fn turn(&self) -> Turn {
-        let state = self.state();
-        match &state.flow {
-            Some(flow) => Turn::Stream {
-                since: flow.waits_since(),
-            },
-            None => state.turn,
-        }
-    }
-
-    /// A head is due, and it is the first of the connection, or some of it has come.
-    pub(super) fn head_has_begun(&self) -> bool {
-        let state = self.state();
-        state.begun && matches!(state.turn, Turn::Head { .. })
-    }
-
-    /// The connection is cut off, since the client does not do its part.
-    pub(super) fn give_up(&self) {
-        if let Some(flow) = &self.state().flow {
-            flow.give_up();
-        }
-    }
-
-    /// The status with which the library wanted to answer on its own.
-    pub(super) fn refused(&self) -> Option<u16> {
-        self.state().refused
-    }
-
-    /// The first bytes of a client that speaks HTTP/2.
-    pub(super) fn take_http2(&self) -> Option<Vec<u8>> {
-        self.state().http2.take()
-    }
-
-    /// Polls what drives the stream, so that nothing is kept while that waits.
-    pub(super) fn poll<F: Future>(
-        &self,
-        mut connection: Pin<&mut F>,
-        cx: &mut Context<'_>,
-    ) -> Poll<F::Output> {
-        let mut polled = connection.as_mut().poll(cx);
-        if polled.is_pending() && self.state().ahead.keeps {
-            self.state().ahead.waits = true;
-            // It flushes the stream each time.
-            polled = connection.poll(cx);
-        }
-        let mut state = self.state();
-        (state.ahead.waits, state.ahead.wrote) = (false, false);
-        polled
-    }
-
-    /// The stream, once the library has let go of it, and what is to be sent before all else.
-    pub(super) fn take_stream(&self) -> Option<(S, Vec<u8>)> {
-        lock(&self.returned).take()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<S> Edge<S> {
     pub(super) fn new(stream: S, shared: Arc<Shared<S>>) -> Self {
         Self {
@@ -207,11 +51,9 @@ impl<S> Edge<S> {
 
     /// A stream of which these bytes were read already, and that is not looked at any more.
     pub(super) fn passing(stream: S, held: Vec<u8>) -> Self {
-        let shared = Shared::new(Instant::now());
-        shared.state().ledger = Ledger::open();
         Self {
             stream: Some(stream),
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::passing(Instant::now())),
             held,
             sniffs: false,
             unsent: Vec::new(),
@@ -239,7 +81,8 @@ pub(super) fn take_tcp(upgraded: Upgraded) -> Taken {
 impl<S> Drop for Edge<S> {
     fn drop(&mut self) {
         let unsent = std::mem::take(&mut self.unsent);
-        *lock(&self.shared.returned) = self.stream.take().map(|stream| (stream, unsent));
+        let returned = self.stream.take().map(|stream| (stream, unsent));
+        self.shared.give_back(returned);
     }
 }
 
@@ -259,7 +102,8 @@ impl<S: AsyncRead + Unpin> Edge<S> {
             self.held.extend_from_slice(fresh);
             buf.set_filled(before);
             if self.held.starts_with(PREFACE) {
-                self.shared.state().http2 = Some(std::mem::take(&mut self.held));
+                let held = std::mem::take(&mut self.held);
+                self.shared.state().speaks_http2(held);
                 return Poll::Ready(Err(io::Error::other("this is HTTP/2")));
             }
             if ended || !may_be_http2(&self.held) {
@@ -281,7 +125,7 @@ impl<S: AsyncRead + Unpin> Edge<S> {
     /// Fails once a client that is sent a stream has ended the connection: the library does not
     /// read meanwhile, and would not notice before it writes.
     fn look_for_the_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.shared.state().flow.is_none() {
+        if !self.shared.state().is_a_stream() {
             return Ok(());
         }
         let mut bytes = [0; 512];
@@ -315,9 +159,7 @@ impl<S: AsyncWrite + Unpin> Edge<S> {
             }
         }
         self.unsent = Vec::new();
-        let mut state = self.shared.state();
-        state.ahead.keeps = false;
-        state.next_turn();
+        self.shared.state().sent();
         Poll::Ready(Ok(()))
     }
 }
@@ -343,7 +185,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
             ready!(Pin::new(stream).poll_read(cx, buf))?;
         }
         if buf.filled().len() > before {
-            edge.shared.state().begun = true;
+            edge.shared.state().read();
         }
         Poll::Ready(Ok(()))
     }
@@ -401,12 +243,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let edge = self.get_mut();
         edge.look_for_the_end(cx)?;
-        if edge.shared.state().keeps() {
+        if !edge.unsent.is_empty() && edge.shared.state().keeps() {
             return Poll::Ready(Ok(()));
         }
         ready!(edge.poll_send(cx))?;
         let stream = edge.stream.as_mut().ok_or_else(gone)?;
-        Pin::new(stream).poll_flush(cx)
+        ready!(Pin::new(stream).poll_flush(cx))?;
+        edge.shared.state().flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -418,60 +262,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
         let stream = edge.stream.as_mut().ok_or_else(gone)?;
         Pin::new(stream).poll_shutdown(cx)
     }
-}
-
-impl State {
-    /// The stream is needed when the library is done with it.
-    fn goes_on(&self) -> bool {
-        self.refused.is_some() || self.http2.is_some()
-    }
-
-    /// How many of the bytes to write are ours, and whether they are kept. Of those that are not
-    /// it only takes the status.
-    fn ours(&mut self, bytes: &[IoSlice<'_>]) -> (usize, bool) {
-        if self.refused.is_some() {
-            return (0, false);
-        }
-        let ours = self.ledger.ours(bytes);
-        if ours == 0 {
-            let head = bytes.iter().find(|piece| !piece.is_empty());
-            self.refused = head.map(|head| status(head));
-        }
-        (ours, self.keeps())
-    }
-
-    /// What is written now waits for what comes after it.
-    fn keeps(&self) -> bool {
-        self.ahead.seen && !self.ahead.waits && !self.ledger.is_open()
-    }
-
-    fn kept(&mut self, bytes: usize) {
-        self.ledger.written(bytes);
-        (self.ahead.wrote, self.ahead.keeps) = (true, true);
-    }
-
-    fn written(&mut self, bytes: usize) {
-        self.ledger.written(bytes);
-        self.ahead.wrote = true;
-        self.next_turn();
-    }
-
-    /// Once all is sent it is the client's turn.
-    fn next_turn(&mut self) {
-        if self.ledger.is_even() && matches!(self.turn, Turn::Answer { .. }) {
-            self.turn = Turn::Head {
-                since: Instant::now(),
-            };
-        }
-    }
-}
-
-/// The status in a head that the library wrote: `HTTP/1.1 NNN …`.
-fn status(head: &[u8]) -> u16 {
-    let digits = head
-        .get(9..12)
-        .and_then(|code| std::str::from_utf8(code).ok());
-    digits.and_then(|code| code.parse().ok()).unwrap_or(400)
 }
 
 fn gone() -> io::Error {

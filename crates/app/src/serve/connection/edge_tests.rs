@@ -1,6 +1,7 @@
 //! The stream below HTTP/1, over sockets and in memory.
 
 use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use http::Response;
@@ -12,7 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::super::shared::Turn;
 use super::*;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
 
 fn over(stream: DuplexStream) -> (Edge<DuplexStream>, Arc<Shared<DuplexStream>>) {
     let shared = Arc::new(Shared::new(Instant::now()));
@@ -35,7 +41,7 @@ async fn the_fast_path_gets_the_plain_stream_and_what_was_read_too_far() {
     let shared = Arc::new(Shared::new(Instant::now()));
     let answers = Arc::clone(&shared);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        answers.request();
+        answers.request(None);
         let upgrade = hyper::upgrade::on(request);
         lock(&give).take().unwrap().send(upgrade).unwrap();
         answers.answer(None);
@@ -72,7 +78,7 @@ async fn the_fast_path_gets_the_plain_stream_and_what_was_read_too_far() {
 async fn an_answer_that_is_not_ours_is_kept_back() {
     let (mut client, stream) = duplex(1 << 10);
     let (mut edge, shared) = over(stream);
-    shared.request();
+    shared.request(None);
     shared.answer(Some(2));
     edge.write_all(b"HTTP/1.1 200 OK\r\n\r\nokHTTP/1.1 431 Too Large\r\n\r\n")
         .await
@@ -178,7 +184,7 @@ fn pipelined(room: usize) -> Pipelined {
     let answers = Arc::clone(&shared);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let answers = Arc::clone(&answers);
-        answers.request();
+        answers.request(None);
         let path = request.uri().path().to_owned();
         let told = match &*path {
             "/late" => lock(&told).take(),
@@ -340,4 +346,108 @@ async fn what_was_kept_comes_back_with_a_stream_that_broke_off() {
             .all(|(body, path)| body.starts_with(path))
     );
     assert!(said.ends_with("/c") && !unsent.is_empty(), "{said}");
+}
+
+/// A stream that delivers only what was flushed, like one of TLS.
+struct Buffered {
+    stream: DuplexStream,
+    waits: Vec<u8>,
+}
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.waits.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, waits } = self.get_mut();
+        while !waits.is_empty() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, waits))?;
+            waits.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_the_stream_holds_back_is_flushed_after_answers_that_were_kept() {
+    let (mut client, stream) = duplex(1 << 20);
+    let stream = Buffered {
+        stream,
+        waits: Vec::new(),
+    };
+    let shared = Arc::new(Shared::new(Instant::now()));
+    let mut edge = Edge::new(stream, Arc::clone(&shared));
+    let head = "HTTP/1.1 200 OK\r\n\r\n";
+    let large = "x".repeat(2 * MOST_UNSENT);
+    for body in ["a", &large] {
+        // The second comes before the task has waited.
+        shared.request(None);
+        shared.answer(Some(body.len() as u64));
+        let answer = format!("{head}{body}");
+        edge.write_all(answer.as_bytes()).await.unwrap();
+    }
+    assert!(matches!(shared.turn(), Turn::Answer { .. }));
+    edge.flush().await.unwrap();
+    assert!(edge.stream.as_ref().unwrap().waits.is_empty());
+    assert!(matches!(shared.turn(), Turn::Head { .. }));
+    let mut said = vec![0; 2 * head.len() + 1 + large.len()];
+    assert_eq!(client.read_exact(&mut said).await.unwrap(), said.len());
+}
+
+#[tokio::test]
+async fn a_body_is_not_the_beginning_of_the_next_head() {
+    let (mut client, stream) = duplex(1 << 10);
+    let (mut edge, shared) = over(stream);
+    assert!(shared.head_has_begun(), "the first is due");
+    client.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+    edge.read_exact(&mut [0; 19]).await.unwrap();
+    shared.request(None);
+    client.write_all(b"body").await.unwrap();
+    edge.read_exact(&mut [0; 4]).await.unwrap();
+    shared.answer(Some(0));
+    edge.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    edge.flush().await.unwrap();
+    assert!(!shared.head_has_begun());
+    client.write_all(b"G").await.unwrap();
+    edge.read_exact(&mut [0; 1]).await.unwrap();
+    assert!(shared.head_has_begun());
+}
+
+#[tokio::test]
+async fn few_writes_send_the_answers_to_many() {
+    let Pipelined {
+        mut client, writes, ..
+    } = pipelined(1 << 20);
+    let paths = vec!["/a"; 322];
+    client
+        .write_all(asking(&paths[..2]).as_bytes())
+        .await
+        .unwrap();
+    answered(&mut client, &paths[..2]).await;
+    lock(&writes).clear();
+    let asked = asking(&paths[2..]);
+    client.write_all(asked.as_bytes()).await.unwrap();
+    answered(&mut client, &paths[2..]).await;
+    let count = lock(&writes).len();
+    assert!(count < 320 / 5, "{count}");
 }

@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::edge::{Edge, Shared, Turn, take_tcp};
+use super::edge::{Edge, take_tcp};
+use super::shared::{Shared, Turn};
 use super::{Client, HEAD_BYTES, http2, refusal};
 use crate::serve::answer::{Answer, AnswerBody};
 use crate::serve::app::Limits;
@@ -42,7 +43,7 @@ where
         let (app, shared) = (Arc::clone(&app), Arc::clone(&shared));
         CorrelationService::new(service_fn(move |mut request: http::Request<_>| {
             let (app, shared) = (Arc::clone(&app), Arc::clone(&shared));
-            shared.request();
+            shared.request(app.requests.enter());
             if request.headers().contains_key(UPGRADE) {
                 request.extensions_mut().insert(TakeTcp(take_tcp));
             }
@@ -75,6 +76,9 @@ where
     let Some((mut stream, unsent)) = shared.take_stream() else {
         return;
     };
+    if matches!(end, End::Cut) {
+        return;
+    }
     if !unsent.is_empty() {
         let sent = timeout(app.limits.answer_timeout, stream.write_all(&unsent)).await;
         if !matches!(sent, Ok(Ok(()))) {
@@ -96,7 +100,12 @@ where
         (Some(status), _) => refusal::malformed(status),
         (None, End::Late) => refusal::late(),
         (None, End::BrokenOff) => refusal::malformed(400),
-        (None, End::Over) => return,
+        (None, End::Over) if shared.is_ahead() => {
+            // What it sent after its last answer must not reset the connection under the others.
+            Box::pin(refusal::linger(stream)).await;
+            return;
+        }
+        (None, End::Over | End::Cut) => return,
     };
     Box::pin(refusal::send(&app, peer, stream, problem)).await;
 }
@@ -107,6 +116,8 @@ enum End {
     Over,
     /// A head was not complete in time.
     Late,
+    /// An answer was not taken in time, or nothing was asked for.
+    Cut,
     /// The client ended its half within a head.
     BrokenOff,
 }
@@ -142,7 +153,7 @@ where
                 let turn = shared.turn();
                 if deadline(turn, limits).is_some_and(|deadline| deadline <= Instant::now()) {
                     shared.give_up();
-                    return if shared.head_has_begun() { End::Late } else { End::Over };
+                    return if shared.head_has_begun() { End::Late } else { End::Cut };
                 }
             }
         }

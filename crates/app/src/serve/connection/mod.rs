@@ -6,6 +6,7 @@ mod http1;
 mod http2;
 mod ledger;
 pub(super) mod refusal;
+mod shared;
 mod streams;
 
 use std::net::SocketAddr;

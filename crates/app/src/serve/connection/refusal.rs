@@ -18,7 +18,7 @@ use crate::serve::app::App;
 use crate::serve::crowd::Overflow;
 use crate::serve::problem::{HEAD_TIMEOUT, Kind, Problem};
 
-/// How long the client gets to take the answer and to stop sending.
+/// How long the client gets to take the answer, and then to stop sending.
 const LINGER: Duration = Duration::from_secs(2);
 /// The most that is read and thrown away in that time.
 const LINGER_BYTES: usize = 4 << 20;
@@ -77,8 +77,17 @@ where
     tracing::debug!(%peer, correlation_id = id.as_str(), status = status.as_u16(), "refused");
 
     let bytes = to_bytes(answer).await;
-    let sent = timeout(LINGER, async {
-        stream.write_all(&bytes).await?;
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&bytes)).await {
+        linger(stream).await;
+    }
+}
+
+/// Lets the client stop sending before the end.
+pub(super) async fn linger<S>(mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let read = timeout(LINGER, async {
         stream.shutdown().await?;
         let (mut piece, mut left) = ([0; 4096], LINGER_BYTES);
         while left > 0 {
@@ -90,7 +99,7 @@ where
         std::io::Result::Ok(())
     });
     // Whatever comes of it, the connection is over.
-    let _ = sent.await;
+    let _ = read.await;
 }
 
 /// The answer as HTTP/1.1 has it.
