@@ -66,6 +66,12 @@ pub(crate) fn profile(target: &str, flags: &str) -> Result<Option<PathBuf>> {
         soak::against(&program, over, SOAK_SECONDS, None)?;
     }
 
+    for old in fs::read_dir(&folder)? {
+        let old = old?.path();
+        if old.extension().is_some_and(|kind| kind == "profdata") {
+            fs::remove_file(old)?;
+        }
+    }
     // Cargo builds anew for another name of a profile, but not for another content.
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let profile = folder.join(format!("stoat-{now}.profdata"));
