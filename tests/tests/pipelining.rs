@@ -57,6 +57,29 @@ async fn what_lies_behind_the_last_answer_does_not_take_the_others_away() {
 }
 
 #[tokio::test]
+async fn what_lies_behind_the_only_answer_does_not_cut_it_off() {
+    let server = Server::start(&[]);
+    let (mut read, write) = narrow(&server).await;
+    let page = "GET /openapi.json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let _write = send(write, page.to_owned() + &publish("").repeat(5_000)).await;
+    eventually("the answer", async || {
+        let labels = [
+            ("method", "GET"),
+            ("route", "/openapi.json"),
+            ("status", "200"),
+        ];
+        let metrics = server.metrics().await;
+        metrics.value("http_requests_total", &labels)
+    })
+    .await;
+    let mut said = String::new();
+    let ended = within("the end", read.read_to_string(&mut said)).await;
+    ended.expect("an end, and no reset");
+    let (_, page) = said.split_once("\r\n\r\n").expect("an answer");
+    serde_json::from_str::<serde_json::Value>(page).expect("all of it");
+}
+
+#[tokio::test]
 async fn what_was_accepted_is_answered_though_the_server_ends() {
     let mut server = Server::start(&["--drain-timeout", "60s"]);
     let mut client = server.client().await;

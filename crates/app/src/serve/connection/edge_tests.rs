@@ -451,3 +451,23 @@ async fn few_writes_send_the_answers_to_many() {
     let count = lock(&writes).len();
     assert!(count < 320 / 5, "{count}");
 }
+
+#[tokio::test]
+async fn a_client_that_is_quick_is_not_ahead() {
+    let (mut client, stream) = duplex(1 << 10);
+    let (mut edge, shared) = over(stream);
+    let asked = b"GET / HTTP/1.1\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\n\r\n";
+    for _ in 0..3 {
+        client.write_all(asked).await.unwrap();
+        edge.read_exact(&mut [0; 18]).await.unwrap();
+        shared.request(None);
+        shared.answer(Some(0));
+        edge.write_all(answer).await.unwrap();
+        edge.flush().await.unwrap();
+    }
+    assert!(!shared.is_ahead());
+    // Another was in the same piece.
+    shared.request(None);
+    assert!(shared.is_ahead());
+}

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::header::UPGRADE;
 use http::{Method, StatusCode};
@@ -13,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stoat_correlation::CorrelationService;
 use stoat_ws_hub::TakeTcp;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -100,14 +101,24 @@ where
         (Some(status), _) => refusal::malformed(status),
         (None, End::Late) => refusal::late(),
         (None, End::BrokenOff) => refusal::malformed(400),
-        (None, End::Over) if shared.is_ahead() => {
-            // What it sent after its last answer must not reset the connection under the others.
-            Box::pin(refusal::linger(stream)).await;
+        (None, End::Over) => {
+            if shared.is_ahead() || has_sent_more(&mut stream).await {
+                // That must not reset the connection under answers that are on their way.
+                Box::pin(refusal::linger(stream)).await;
+            }
             return;
         }
-        (None, End::Over | End::Cut) => return,
+        (None, End::Cut) => return,
     };
     Box::pin(refusal::send(&app, peer, stream, problem)).await;
+}
+
+/// Whether there is something to read now. It is lost.
+async fn has_sent_more<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
+    let mut byte = [0];
+    let mut buf = ReadBuf::new(&mut byte);
+    let look = poll_fn(|cx| Poll::Ready(Pin::new(&mut *stream).poll_read(cx, &mut buf)));
+    matches!(look.await, Poll::Ready(Ok(()))) && !buf.filled().is_empty()
 }
 
 /// How HTTP ended on a connection.

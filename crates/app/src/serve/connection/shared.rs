@@ -47,7 +47,7 @@ pub(super) struct State {
 struct Ahead {
     /// It has done so.
     seen: bool,
-    /// Something was written since the task of the connection last waited.
+    /// Something was written since the last piece was read, and the task has not waited.
     wrote: bool,
     /// The library has done what it could: what is kept is to be sent now.
     waits: bool,
@@ -176,6 +176,10 @@ impl<S> Shared<S> {
             cx.waker().wake_by_ref();
         }
         (state.ahead.waits, state.ahead.wrote) = (false, false);
+        if polled.is_pending() && matches!(state.turn, Turn::Head { .. }) && !state.ahead.seen {
+            // Whoever sends ahead is waited for at the end of the connection.
+            state.owed = None;
+        }
         polled
     }
 
@@ -226,6 +230,9 @@ impl State {
     pub(super) fn read(&mut self) {
         // In our turn it may be the body of the request.
         self.begun |= !matches!(self.turn, Turn::Work);
+        // It may have been sent when the answer was there. What was sent ahead comes in one piece
+        // with others.
+        self.ahead.wrote = false;
     }
 
     /// The stream is needed when the library is done with it.
@@ -273,10 +280,6 @@ impl State {
             self.turn = Turn::Head {
                 since: Instant::now(),
             };
-            // Of one that sends ahead there may be more to come; it is waited for at its end.
-            if !self.ahead.seen {
-                self.owed = None;
-            }
         }
     }
 }
