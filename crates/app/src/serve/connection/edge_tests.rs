@@ -9,7 +9,7 @@ use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -348,53 +348,11 @@ async fn what_was_kept_comes_back_with_a_stream_that_broke_off() {
     assert!(said.ends_with("/c") && !unsent.is_empty(), "{said}");
 }
 
-/// A stream that delivers only what was flushed, like one of TLS.
-struct Buffered {
-    stream: DuplexStream,
-    waits: Vec<u8>,
-}
-
-impl AsyncRead for Buffered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Buffered {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.waits.extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, waits } = self.get_mut();
-        while !waits.is_empty() {
-            let written = ready!(Pin::new(&mut *stream).poll_write(cx, waits))?;
-            waits.drain(..written);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[tokio::test]
 async fn what_the_stream_holds_back_is_flushed_after_answers_that_were_kept() {
     let (mut client, stream) = duplex(1 << 20);
-    let stream = Buffered {
-        stream,
-        waits: Vec::new(),
-    };
+    // As a stream of TLS, it delivers only what was flushed.
+    let stream = BufWriter::with_capacity(1 << 20, stream);
     let shared = Arc::new(Shared::new(Instant::now()));
     let mut edge = Edge::new(stream, Arc::clone(&shared));
     let head = "HTTP/1.1 200 OK\r\n\r\n";
@@ -408,7 +366,7 @@ async fn what_the_stream_holds_back_is_flushed_after_answers_that_were_kept() {
     }
     assert!(matches!(shared.turn(), Turn::Answer { .. }));
     edge.flush().await.unwrap();
-    assert!(edge.stream.as_ref().unwrap().waits.is_empty());
+    assert!(edge.stream.as_ref().unwrap().buffer().is_empty());
     assert!(matches!(shared.turn(), Turn::Head { .. }));
     let mut said = vec![0; 2 * head.len() + 1 + large.len()];
     assert_eq!(client.read_exact(&mut said).await.unwrap(), said.len());
