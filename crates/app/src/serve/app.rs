@@ -51,7 +51,7 @@ pub(super) struct App {
     pub(super) rate: Option<Rate>,
     /// Publishes from their head to their answer.
     pub(super) publishes: Gate,
-    /// Requests of any kind.
+    /// Requests of any kind; over HTTP/1 until their answers are sent.
     pub(super) requests: Gate,
     /// HTTP connections; one that was upgraded has left.
     pub(super) connections: Gate,

@@ -27,7 +27,6 @@ use crate::access::Right;
 /// Answers one request; within its correlation scope.
 pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
     let started = Instant::now();
-    let _inside = app.requests.enter();
     // Taken before any data is read: subscribing from there repeats rather than misses.
     let newest = app.hub.log().bounds().newest();
     let on_demand = request.headers().contains_key(EXPECT);

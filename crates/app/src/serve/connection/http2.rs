@@ -66,7 +66,9 @@ where
                 request.extensions_mut().insert(held);
             }
             async move {
+                let inside = app.requests.enter();
                 let answer = router::answer(&app, request, peer).await;
+                drop(inside);
                 let answer = match is_head {
                     true => without_body(answer),
                     false => streams.give(answer).await,
