@@ -74,12 +74,9 @@ where
         drive(pin!(connection), &shared, &app.limits, &mut stopping).await
     };
     // The library has let go of the stream.
-    let Some((mut stream, unsent)) = shared.take_stream() else {
+    let (Some(end), Some((mut stream, unsent))) = (end, shared.take_stream()) else {
         return;
     };
-    if matches!(end, End::Cut) {
-        return;
-    }
     if !unsent.is_empty() {
         let sent = timeout(app.limits.answer_timeout, stream.write_all(&unsent)).await;
         if !matches!(sent, Ok(Ok(()))) {
@@ -108,7 +105,6 @@ where
             }
             return;
         }
-        (None, End::Cut) => return,
     };
     Box::pin(refusal::send(&app, peer, stream, problem)).await;
 }
@@ -127,18 +123,17 @@ enum End {
     Over,
     /// A head was not complete in time.
     Late,
-    /// An answer was not taken in time, or nothing was asked for.
-    Cut,
     /// The client ended its half within a head.
     BrokenOff,
 }
 
+/// Ends with nothing where an answer was not taken in time, or nothing was asked for.
 async fn drive<S, C>(
     mut connection: Pin<&mut C>,
     shared: &Shared<S>,
     limits: &Limits,
     stopping: &mut watch::Receiver<bool>,
-) -> End
+) -> Option<End>
 where
     C: Future<Output = hyper::Result<()>> + Graceful,
 {
@@ -148,12 +143,12 @@ where
         // No order matters here: each branch leads to the end on its own.
         tokio::select! {
             ended = poll_fn(|cx| shared.poll(connection.as_mut(), cx)) => {
-                return match ended {
+                return Some(match ended {
                     Err(error) if error.is_incomplete_message() && shared.head_has_begun() => {
                         End::BrokenOff
                     }
                     _ => End::Over,
-                };
+                });
             }
             // An error means that the server is gone, which is a reason to stop too.
             _ = stopping.wait_for(|stopping| *stopping), if !told => {
@@ -164,7 +159,7 @@ where
                 let turn = shared.turn();
                 if deadline(turn, limits).is_some_and(|deadline| deadline <= Instant::now()) {
                     shared.give_up();
-                    return if shared.head_has_begun() { End::Late } else { End::Cut };
+                    return shared.head_has_begun().then_some(End::Late);
                 }
             }
         }
